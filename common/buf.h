@@ -16,7 +16,10 @@ struct buf {
     size_t size_max;
 };
 
-#define BUF_INIT(max) { .size_max = (max) }
+#define BUF_INIT(max)                                                                              \
+    {                                                                                              \
+        .size_max = (max)                                                                          \
+    }
 
 void buf_init(struct buf *b, size_t size_max);
 void buf_deinit(struct buf *b);

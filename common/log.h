@@ -1,8 +1,8 @@
 /* Logfmt lines on stderr: `<level> <event> key=value …`. Only shells and main programs log; cores
  * and the rest of common/ return errors instead. The event name is stable and documented; the same
  * id always has the same key; durations are `took_ms`. Thread safe; never blocks on a full pipe:
- * lines that do not fit are dropped and counted. The last LOG_RING_LINES lines (all levels) are kept
- * and printed when an assertion fails.
+ * lines that do not fit are dropped and counted. The last LOG_RING_LINES lines (all levels) are
+ * kept and printed when an assertion fails.
  *
  *   error: an operator must act.   warn: degraded, heals itself; say what happens next.
  *   info: objects change state.    debug: steps. */

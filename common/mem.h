@@ -1,6 +1,7 @@
 /* Memory and handles: allocation that cannot fail, and cleanup attributes.
- * Out of memory aborts (crash-only); every externally sized allocation is capped by its caller first.
- * A cleanup variable is released at the end of its scope; TAKE_FD and TAKE_PTR move it out. */
+ * Out of memory aborts (crash-only); every externally sized allocation is capped by its caller
+ * first. A cleanup variable is released at the end of its scope; TAKE_FD and TAKE_PTR move it out.
+ */
 #ifndef SKEP_COMMON_MEM_H
 #define SKEP_COMMON_MEM_H
 
@@ -13,7 +14,7 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);

@@ -1,0 +1,117 @@
+/* Unary calls over nng REQ/REP: `tls+tcp://` with mutual TLS between hosts (common/tls.h), `ipc://`
+ * for the local socket. One envelope (proto/rpc.proto), a deadline on every call, size limits
+ * before any parsing, the verified peer handed over with every request.
+ *
+ * Threads: every function and callback here belongs to the loop thread; nng's threads only post to
+ * the inbox that the rpc object owns. */
+#ifndef SKEP_COMMON_RPC_H
+#define SKEP_COMMON_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/id.h"
+#include "common/loop.h"
+#include "common/mem.h"
+#include "common/tls.h"
+#include "proto/rpc.pb-c.h"
+
+enum {
+    RPC_MESSAGE_BYTES_MAX = 4 << 20, /* a whole request or response */
+    RPC_SERVER_SLOTS = 4096,         /* calls that one listener holds open (blocking queries) */
+    RPC_CLIENT_CALLS_MAX = 1024,     /* calls that one peer object keeps in flight */
+    RPC_DEADLINE_MS_MAX = 10 * 60 * 1000,
+};
+
+struct rpc; /* one per process: the bridge between nng and a loop */
+
+struct rpc *rpc_new(struct loop *l, struct err *e);
+void rpc_free(struct rpc *rpc);
+
+/* ---- serving ---- */
+
+struct rpc_server;
+struct rpc_call; /* one request that waits for its answer */
+
+/* The peer as proved by its certificate; for the ipc socket `local` is set and the rest is empty.
+ */
+struct rpc_peer {
+    bool local;
+    struct tls_identity
+        identity;     /* node id, cluster id, role; zero when no certificate was asked */
+    char address[64]; /* remote ip:port, "" for ipc */
+};
+
+/* Called for every well-formed request. The handler must call rpc_reply() or rpc_reply_error()
+ * exactly once, now or later. req is borrowed until then. */
+typedef void rpc_handler_fn(void *ctx, struct rpc_call *call, const struct rpc_peer *peer,
+                            const Skep__Request *req);
+
+struct rpc_listen_options {
+    const char *url;          /* "tls+tcp://0.0.0.0:2377" or "ipc:///run/skep/control.sock" */
+    struct tls_context *tls;  /* NULL for ipc; may be updated later (certificate renewal) */
+    size_t message_bytes_max; /* 0 = RPC_MESSAGE_BYTES_MAX */
+    uint32_t slot_count;      /* 0 = RPC_SERVER_SLOTS; beyond it callers wait in the kernel */
+    rpc_handler_fn *handler;
+    void *ctx;
+};
+/* Returns NULL with e naming the address (in use, permission). */
+struct rpc_server *rpc_listen(struct rpc *rpc, const struct rpc_listen_options *o, struct err *e);
+/* Refuses new calls, drops the unanswered ones and closes. Their rpc_call pointers are dead. */
+void rpc_server_free(struct rpc_server *s);
+
+/* body may be NULL for an empty answer; it is packed before return and stays the caller's. */
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *body);
+void rpc_reply_error(struct rpc_call *call, int code, const char *message);
+/* With ERR_NOT_LEADER: where to go. */
+void rpc_reply_not_leader(struct rpc_call *call, const char *leader_address);
+/* Answers with a response that another manager gave (forwarding). */
+void rpc_reply_raw(struct rpc_call *call, const Skep__Response *response);
+/* True when the caller's deadline has passed or its connection is gone: the answer has no reader.
+ */
+bool rpc_call_expired(const struct rpc_call *call, uint64_t now_ms);
+/* Loop time by which the caller wants the answer. */
+uint64_t rpc_call_deadline_ms(const struct rpc_call *call);
+
+/* ---- calling ---- */
+
+struct rpc_client; /* one remote address; reconnects by itself, with back-off and jitter */
+
+struct rpc_client_options {
+    const char *url;         /* "tls+tcp://10.77.0.11:2377" or "ipc://…" */
+    struct tls_context *tls; /* NULL for ipc */
+    /* What the server's certificate must say; all optional. A mismatch fails the calls with
+     * -ERR_UNAUTHENTICATED. */
+    enum tls_role server_role;
+    const char *server_node_id; /* NULL or "" = any */
+};
+struct rpc_client *rpc_client_new(struct rpc *rpc, const struct rpc_client_options *o,
+                                  struct err *e);
+/* Calls in flight complete with -ERR_CANCELED before this returns. */
+void rpc_client_free(struct rpc_client *c);
+
+/* Exactly one callback per successful rpc_call_start(), never from inside it. rc: 0 or -ERR_*: the
+ * transport's (TIMEOUT, UNAVAILABLE, …) or the server's code with its message in e. response is
+ * borrowed for the callback and NULL when the transport failed; response->body holds the answer. */
+typedef void rpc_done_fn(void *ctx, int rc, const Skep__Response *response, const struct err *e);
+
+struct rpc_request {
+    Skep__Method method;
+    const ProtobufCMessage *body; /* packed before return; may be NULL */
+    uint32_t deadline_ms;
+    const Skep__Caller *on_behalf_of;    /* forwarding only */
+    const uint8_t *request_id;           /* 16 bytes or NULL */
+    const ProtobufCBinaryData *raw_body; /* instead of body: already packed (forwarding) */
+};
+int rpc_call_start(struct rpc_client *c, const struct rpc_request *r, rpc_done_fn *done, void *ctx,
+                   struct err *e) MUST_CHECK;
+
+/* Decodes an answer's or a request's body into a new message (free with
+ * protobuf_c_message_free_unpacked). Refuses malformed bytes, nesting, invalid UTF-8 and embedded
+ * NULs with -ERR_PROTO. */
+int rpc_decode(const ProtobufCBinaryData *body, const ProtobufCMessageDescriptor *type,
+               ProtobufCMessage **ret_message, struct err *e) MUST_CHECK;
+
+#endif
