@@ -140,7 +140,7 @@ demo: deps
 
 DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev \
              protobuf-c-compiler libjansson-dev libmnl-dev libcurl4-openssl-dev libsystemd-dev \
-             libyaml-dev
+             libyaml-dev uthash-dev
 DEB_TEST := check libsubunit-dev clang clang-format docker.io docker-registry busybox-static \
             iproute2 iputils-ping iptables nftables util-linux procps apache2-utils
 deps:
