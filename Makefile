@@ -22,7 +22,7 @@ else
 endif
 B := build/$(VARIANT)
 
-PROGRAMS := managerd agentd ctl
+PROGRAMS := $(patsubst %/main.c,%,$(wildcard managerd/main.c agentd/main.c ctl/main.c))
 FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard common/*.c managerd/*.c managerd/*/*.c \
              agentd/*.c agentd/*/*.c ctl/*.c test/lib/*.c test/sim/*.c))))
 PACKAGES := libprotobuf-c jansson libmnl libcurl libsystemd yaml-0.1
@@ -59,7 +59,7 @@ SIM := $(if $(wildcard test/sim/main.c),$(B)/sim)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(PROGRAMS:%=$(B)/%)
+all: $(PROGRAMS:%=$(B)/%) $(LIBS)
 
 # ---- building ------------------------------------------------------------------------------------
 
