@@ -1,0 +1,157 @@
+/* What a node has to run, as differences to what its agent knows.
+ *
+ * A session remembers the set of tasks its last answer described (known) and the ids that changed
+ * since (dirty). A task is told of when it is assigned, when its desired state rises and when it
+ * goes away; the statuses the agent itself reported are not sent back to it. */
+#include "managerd/dispatcher/internal.h"
+
+#include <string.h>
+
+#include "common/assert.h"
+
+/* Tasks are an agent's business once a node is chosen for good. */
+static bool task_is_assigned(const Skep__Task *t, const char *node_id)
+{
+    return strcmp(t->node_id, node_id) == 0 && t->status != NULL &&
+           t->status->state >= SKEP__TASK_STATE__TASK_ASSIGNED;
+}
+
+static bool change_matters(const Skep__Task *before, const Skep__Task *after)
+{
+    if (before == NULL || after == NULL)
+        return true;
+    return before->desired_state != after->desired_state ||
+           before->status->state < SKEP__TASK_STATE__TASK_ASSIGNED ||
+           before->n_networks != after->n_networks;
+}
+
+void assign_mark(struct dispatcher *d, const struct store_event *ev)
+{
+    const Skep__Task *before = (const Skep__Task *)ev->before;
+    const Skep__Task *after = (const Skep__Task *)ev->after;
+    const Skep__Task *t = after != NULL ? after : before;
+
+    if (t->node_id[0] == '\0' || !change_matters(before, after))
+        return;
+    struct session *s = session_find(d, t->node_id);
+    if (s == NULL || s->closed)
+        return;
+    if (s->incomplete && s->resume_after[0] == '\0')
+        return; /* a complete set is due anyway */
+    known_add(&s->dirty, t->id);
+    if (s->parked != NULL)
+        session_queue(d, s);
+}
+
+bool assign_pending(const struct session *s)
+{
+    return s->incomplete || s->dirty != NULL;
+}
+
+struct answer {
+    struct arena *arena;
+    const struct core_env *env;
+    Skep__AssignmentsResponse *out;
+    size_t bytes;
+    size_t task_max, removed_max;
+};
+
+static void reserve(struct answer *an, void ***array, size_t count, size_t *max)
+{
+    if (count < *max)
+        return;
+    *max = *max == 0 ? 16 : *max * 2;
+    void **grown = arena_array(an->arena, *max, sizeof(void *));
+    if (count > 0)
+        memcpy(grown, *array, count * sizeof(void *));
+    *array = grown;
+}
+
+static void answer_task(struct answer *an, const Skep__Task *t)
+{
+    const Skep__Revision *revision = store_task_revision(an->env->store, t);
+
+    if (revision == NULL || revision->spec == NULL)
+        return; /* its service is gone and so will the task be */
+    Skep__TaskAssignment *as = ARENA_NEW(an->arena, Skep__TaskAssignment);
+
+    skep__task_assignment__init(as);
+    as->task = (Skep__Task *)t;
+    as->spec = revision->spec;
+    as->service_name = revision->spec->annotations->name;
+    as->service_labels = revision->spec->annotations->labels;
+    as->n_service_labels = revision->spec->annotations->n_labels;
+    as->registry_auth = revision->spec->task->container->registry_auth;
+    reserve(an, (void ***)&an->out->tasks, an->out->n_tasks, &an->task_max);
+    an->out->tasks[an->out->n_tasks++] = as;
+    an->bytes += skep__task_assignment__get_packed_size(as);
+}
+
+static void answer_removed(struct answer *an, const char *id)
+{
+    reserve(an, (void ***)&an->out->removed_tasks, an->out->n_removed_tasks, &an->removed_max);
+    an->out->removed_tasks[an->out->n_removed_tasks++] = arena_strdup(an->arena, id);
+    an->bytes += ID_CHARS + 2;
+}
+
+static void answer_complete(struct session *s, struct answer *an)
+{
+    struct store_iter it;
+    const Skep__Task *t;
+
+    if (s->resume_after[0] == '\0') {
+        known_clear(&s->known);
+        known_clear(&s->dirty);
+        an->out->complete = true;
+    }
+    for (t = store_node_tasks(an->env->store, s->node_id, &it); t != NULL;
+         t = store_iter_next(&it)) {
+        if (strcmp(t->id, s->resume_after) <= 0 || !task_is_assigned(t, s->node_id))
+            continue;
+        if (an->bytes > DISPATCHER_ASSIGNMENT_BYTES_MAX) {
+            an->out->more = true;
+            return;
+        }
+        answer_task(an, t);
+        known_add(&s->known, t->id);
+        memcpy(s->resume_after, t->id, strlen(t->id) + 1);
+    }
+    s->incomplete = false;
+    s->resume_after[0] = '\0';
+}
+
+static void answer_changes(struct session *s, struct answer *an)
+{
+    struct known_task *k, *next;
+
+    HASH_ITER(hh, s->dirty, k, next)
+    {
+        if (an->bytes > DISPATCHER_ASSIGNMENT_BYTES_MAX) {
+            an->out->more = true;
+            return;
+        }
+        const Skep__Task *t = store_task(an->env->store, k->id);
+
+        if (t != NULL && task_is_assigned(t, s->node_id)) {
+            answer_task(an, t);
+            known_add(&s->known, k->id);
+        } else if (known_remove(&s->known, k->id)) {
+            answer_removed(an, k->id);
+        }
+        HASH_DEL(s->dirty, k);
+        free(k);
+    }
+}
+
+void assign_answer(struct session *s, const struct core_env *env, struct arena *a,
+                   Skep__AssignmentsResponse *ret)
+{
+    struct answer an = { .arena = a, .env = env, .out = ret };
+
+    skep__assignments_response__init(ret);
+    if (s->incomplete)
+        answer_complete(s, &an);
+    else
+        answer_changes(s, &an);
+    ret->token = ++s->token;
+}

@@ -1,0 +1,83 @@
+/* The dispatcher: sessions of agents, their heartbeats, what each node has to run, and what they
+ * report. A leader core (managerd/store/core.h) with, beside it, one function per agent call. Pure:
+ * calls that must wait are handed in as opaque pointers and handed out again when they are due.
+ *
+ * swarmkit manager/dispatcher; figures from features.md 3.9.
+ * DEVIATION: a leader change does not move nodes to UNKNOWN. Every READY node gets one heartbeat
+ * TTL to come back and is DOWN after that: the same bound, without a write per node per election.
+ * DEVIATION: the 24 h until tasks of a DOWN node are ORPHANED count from node.status.since, which
+ * is stored, so changing leaders do not postpone it. */
+#ifndef SKEP_MANAGERD_DISPATCHER_DISPATCHER_H
+#define SKEP_MANAGERD_DISPATCHER_DISPATCHER_H
+
+#include "common/arena.h"
+#include "managerd/store/core.h"
+#include "proto/dispatcher.pb-c.h"
+
+enum {
+    DISPATCHER_TTL_BEATS = 3,    /* missed heartbeats until a node is DOWN */
+    DISPATCHER_REGISTER_MAX = 3, /* registrations per node and window */
+    DISPATCHER_REGISTER_WINDOW_MS = 8000,
+    DISPATCHER_SESSIONS_MAX = 20000,
+    DISPATCHER_REPORTS_MAX = 100000, /* status reports waiting for a transaction */
+    DISPATCHER_REPORTS_PER_CALL_MAX = 10000,
+    DISPATCHER_ASSIGNMENT_BYTES_MAX = 2 << 20, /* estimated size of one answer */
+};
+
+struct dispatcher;
+extern const struct core_ops dispatcher_ops;
+
+struct dispatcher *dispatcher_new(void);
+void dispatcher_free(struct dispatcher *d);
+
+/* Who calls, from the verified certificate. */
+struct dispatcher_caller {
+    const char *node_id;
+    const char *address; /* ip as seen by the manager */
+};
+
+/* Opens a session for a node of the store. Closes the node's older session. Errors: NOT_FOUND (no
+ * such node: removed), RATE, CONFLICT (another machine holds a live session under this id). Sets
+ * the session's part of *ret; strings live in a. */
+int dispatcher_open(struct dispatcher *d, const struct core_env *env,
+                    const struct dispatcher_caller *caller, const Skep__SessionRequest *req,
+                    struct arena *a, Skep__SessionResponse *ret, struct err *e) MUST_CHECK;
+
+/* -ERR_STALE: no such session, register again. *ret_beat_ms: until the next beat. */
+int dispatcher_beat(struct dispatcher *d, const struct core_env *env,
+                    const struct dispatcher_caller *caller, const Skep__HeartbeatRequest *req,
+                    uint32_t *ret_beat_ms, struct err *e) MUST_CHECK;
+
+/* Assignments. *ret_ready true: *ret is the answer (lives in a and in the store). False: nothing is
+ * new; call was parked until something is or until_ms passes, and dispatcher_next_call() gives it
+ * back. One parked call per session: an older one is given back at once. */
+int dispatcher_assignments(struct dispatcher *d, const struct core_env *env,
+                           const struct dispatcher_caller *caller,
+                           const Skep__AssignmentsRequest *req, void *call, uint64_t until_ms,
+                           struct arena *a, bool *ret_ready, Skep__AssignmentsResponse *ret,
+                           struct err *e) MUST_CHECK;
+
+/* Takes reports in; call is given back by dispatcher_next_call() once they are committed.
+ * -ERR_BUSY when DISPATCHER_REPORTS_MAX are waiting. */
+int dispatcher_report(struct dispatcher *d, const struct core_env *env,
+                      const struct dispatcher_caller *caller, const Skep__TaskStatusRequest *req,
+                      void *call, struct err *e) MUST_CHECK;
+
+/* Calls that are due, one per call until false. For assignments *ret is filled (rc 0); for reports
+ * *ret_unknown lists tasks that are not the node's. rc < 0: answer with that error. */
+struct dispatcher_due {
+    void *call;
+    int rc;
+    bool is_report;
+    Skep__AssignmentsResponse assignments;
+    Skep__TaskStatusResponse report;
+};
+bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, struct arena *a,
+                          struct dispatcher_due *ret);
+
+/* True if session_id is live and of this node. */
+bool dispatcher_session_valid(const struct dispatcher *d, const char *node_id,
+                              const char *session_id);
+size_t dispatcher_session_count(const struct dispatcher *d);
+
+#endif
