@@ -16,9 +16,11 @@ typedef void inbox_fn(void *ctx, void *arg);
 /* capacity: the greatest number of records that can be waiting; callers size it so that posting
  * cannot fail (one per rpc slot, one per worker job, …). */
 struct inbox *inbox_new(struct loop *l, uint32_t capacity, struct err *e);
-/* No other thread may post any more. Waiting records are dropped. */
+/* No other thread may post any more. Waiting records are dropped. May be called from a record. */
 void inbox_free(struct inbox *in);
 /* Asserts that there is room: capacity is a design figure, not a tuning knob. */
 void inbox_post(struct inbox *in, inbox_fn *fn, void *ctx, void *arg);
+/* On the loop thread: drops the waiting records of ctx, which nobody posts for any more. O(n). */
+void inbox_cancel(struct inbox *in, const void *ctx);
 
 #endif
