@@ -1,0 +1,100 @@
+/* What leaves a manager: objects without secret data, private keys and registry credentials. */
+#include "managerd/control/control.h"
+
+static Skep__ServiceSpec *spec_without_auth(struct arena *a, const Skep__ServiceSpec *spec)
+{
+    if (spec == NULL || spec->task == NULL || spec->task->container == NULL ||
+        spec->task->container->registry_auth[0] == '\0')
+        return (Skep__ServiceSpec *)spec;
+    Skep__ServiceSpec *copy = arena_dup(a, spec, sizeof(*spec));
+
+    copy->task = arena_dup(a, spec->task, sizeof(*spec->task));
+    copy->task->container = arena_dup(a, spec->task->container, sizeof(*spec->task->container));
+    copy->task->container->registry_auth = (char *)protobuf_c_empty_string;
+    return copy;
+}
+
+static Skep__Service *service_redacted(struct arena *a, const Skep__Service *service)
+{
+    Skep__Service *copy = arena_dup(a, service, sizeof(*service));
+
+    copy->spec = spec_without_auth(a, service->spec);
+    copy->previous_spec = spec_without_auth(a, service->previous_spec);
+    return copy;
+}
+
+static Skep__Revision *revision_redacted(struct arena *a, const Skep__Revision *revision)
+{
+    Skep__Revision *copy = arena_dup(a, revision, sizeof(*revision));
+
+    copy->spec = spec_without_auth(a, revision->spec);
+    return copy;
+}
+
+static Skep__Secret *secret_redacted(struct arena *a, const Skep__Secret *secret)
+{
+    Skep__Secret *copy = arena_dup(a, secret, sizeof(*secret));
+
+    if (secret->spec != NULL) {
+        copy->spec = arena_dup(a, secret->spec, sizeof(*secret->spec));
+        copy->spec->data = (ProtobufCBinaryData){ 0 };
+    }
+    return copy;
+}
+
+static Skep__Cluster *cluster_redacted(struct arena *a, const Skep__Cluster *cluster)
+{
+    Skep__Cluster *copy = arena_dup(a, cluster, sizeof(*cluster));
+
+    if (cluster->root_ca != NULL) {
+        copy->root_ca = arena_dup(a, cluster->root_ca, sizeof(*cluster->root_ca));
+        copy->root_ca->key_pem = (ProtobufCBinaryData){ 0 };
+    }
+    return copy;
+}
+
+Skep__Object *control_redacted(struct arena *a, const ProtobufCMessage *object)
+{
+    Skep__Object *o = ARENA_NEW(a, Skep__Object);
+
+    skep__object__init(o);
+    switch (object_kind(object)) {
+    case SKEP__KIND__KIND_NODE:
+        o->object_case = SKEP__OBJECT__OBJECT_NODE;
+        o->node = (Skep__Node *)object;
+        break;
+    case SKEP__KIND__KIND_SERVICE:
+        o->object_case = SKEP__OBJECT__OBJECT_SERVICE;
+        o->service = service_redacted(a, (const Skep__Service *)object);
+        break;
+    case SKEP__KIND__KIND_TASK:
+        o->object_case = SKEP__OBJECT__OBJECT_TASK;
+        o->task = (Skep__Task *)object;
+        break;
+    case SKEP__KIND__KIND_NETWORK:
+        o->object_case = SKEP__OBJECT__OBJECT_NETWORK;
+        o->network = (Skep__Network *)object;
+        break;
+    case SKEP__KIND__KIND_CLUSTER:
+        o->object_case = SKEP__OBJECT__OBJECT_CLUSTER;
+        o->cluster = cluster_redacted(a, (const Skep__Cluster *)object);
+        break;
+    case SKEP__KIND__KIND_SECRET:
+        o->object_case = SKEP__OBJECT__OBJECT_SECRET;
+        o->secret = secret_redacted(a, (const Skep__Secret *)object);
+        break;
+    case SKEP__KIND__KIND_CONFIG:
+        o->object_case = SKEP__OBJECT__OBJECT_CONFIG;
+        o->config = (Skep__Config *)object;
+        break;
+    case SKEP__KIND__KIND_REVISION:
+        o->object_case = SKEP__OBJECT__OBJECT_REVISION;
+        o->revision = revision_redacted(a, (const Skep__Revision *)object);
+        break;
+    case SKEP__KIND__KIND_NONE:
+    case _SKEP__KIND_IS_INT_SIZE:
+    default:
+        break;
+    }
+    return o;
+}
