@@ -99,7 +99,7 @@ const char *control_service_mode(const Skep__ServiceSpec *spec)
         return "global-job";
     case SKEP__SERVICE_SPEC__MODE_REPLICATED:
     case SKEP__SERVICE_SPEC__MODE__NOT_SET:
-    case _SKEP__SERVICE_SPEC__MODE_IS_INT_SIZE:
+    case _SKEP__SERVICE_SPEC__MODE__CASE_IS_INT_SIZE:
     default:
         return "replicated";
     }
