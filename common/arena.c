@@ -7,7 +7,8 @@
 
 #include "common/assert.h"
 
-enum { BLOCK_BYTES = 4096 };
+/* Blocks double, so that large uses take few of them. */
+enum { BLOCK_BYTES_MIN = 4096, BLOCK_BYTES_MAX = 1 << 18 };
 
 struct arena_block {
     struct arena_block *next;
@@ -25,13 +26,35 @@ void arena_deinit(struct arena *a)
     }
 }
 
+void arena_reset(struct arena *a)
+{
+    struct arena_block *kept = NULL;
+
+    for (struct arena_block *b = a->blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        if (kept == NULL || b->size > kept->size) {
+            free(kept);
+            kept = b;
+        } else {
+            free(b);
+        }
+    }
+    if (kept != NULL) {
+        memset(kept->data, 0, kept->used);
+        kept->used = 0;
+        kept->next = NULL;
+    }
+    a->blocks = kept;
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
     size_t need = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
     struct arena_block *b = a->blocks;
 
     if (b == NULL || b->size - b->used < need) {
-        size_t bytes = MAX(need, (size_t)BLOCK_BYTES);
+        size_t grown = b == NULL ? BLOCK_BYTES_MIN : MIN(b->size * 2, (size_t)BLOCK_BYTES_MAX);
+        size_t bytes = MAX(need, grown);
 
         b = xcalloc(1, sizeof(*b) + bytes);
         b->size = bytes;

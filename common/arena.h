@@ -14,6 +14,8 @@ struct arena {
 };
 
 void arena_deinit(struct arena *a);
+/* Empties the arena and keeps its largest block for the next use. */
+void arena_reset(struct arena *a);
 #define CLEANUP_ARENA __attribute__((cleanup(arena_deinit)))
 
 /* Aligned for any type. Never NULL. */
