@@ -89,9 +89,15 @@ bool raft_node_exists(const char *directory);
  * sender id does not belong to that node are refused: -ERR_PERMISSION. */
 int raft_node_receive(struct raft_node *n, const char *from_node_id, const struct raft_message *m,
                       struct err *e) MUST_CHECK;
-int raft_node_receive_chunk(struct raft_node *n, const char *from_node_id, const uint8_t *chunk,
-                            size_t size, struct err *e) MUST_CHECK;
-void raft_node_chunk_done(struct raft_node *n, uint64_t token, int rc);
+/* done once, with the packed Skep__RaftSnapshotChunkReply (borrowed) when rc is 0; the chunk is
+ * written by then. chunk is borrowed until done. */
+typedef void raft_chunk_done_fn(void *ctx, int rc, const uint8_t *reply, size_t size,
+                                const struct err *e);
+void raft_node_receive_chunk(struct raft_node *n, const char *from_node_id, const uint8_t *chunk,
+                             size_t size, raft_chunk_done_fn *done, void *ctx);
+/* The answer to send_chunk's token: rc and, when 0, the peer's packed RaftSnapshotChunkReply. */
+void raft_node_chunk_done(struct raft_node *n, uint64_t token, int rc, const uint8_t *reply,
+                          size_t size);
 /* The transport knows that to_raft_id cannot be reached now. */
 void raft_node_unreachable(struct raft_node *n, uint64_t to_raft_id);
 
@@ -106,7 +112,7 @@ void raft_node_propose(struct raft_node *n, uint64_t term, uint8_t *data, size_t
 /* done with rc 0: the local state is at least as new as every write acknowledged before this call.
  * Works on leader and followers. */
 void raft_node_read(struct raft_node *n, raft_done_fn *done, void *ctx);
-/* Leader only. done after the change is committed. */
+/* Leader only. done (may be NULL) after the change is committed. */
 void raft_node_change_config(struct raft_node *n, const struct raft_ev_config_change *change,
                              raft_done_fn *done, void *ctx);
 /* Leader only; target 0 = the best voter. Returns at once; on_leader tells. */
@@ -117,6 +123,7 @@ const struct raft_config *raft_node_config(const struct raft_node *n);
 size_t raft_node_peers(const struct raft_node *n, struct raft_peer_status *ret_peers);
 bool raft_node_has_quorum(const struct raft_node *n);
 uint64_t raft_node_id(const struct raft_node *n);
+uint64_t raft_node_incarnation(const struct raft_node *n);
 uint64_t raft_node_generation(const struct raft_node *n);
 
 #endif
