@@ -1,6 +1,6 @@
 /* A bump allocator for one request or one loop iteration: everything is freed at once. Memory comes
- * zeroed. Building a protobuf answer out of borrowed store objects and arena arrays needs no copy of
- * the objects. */
+ * zeroed. Building a protobuf answer out of borrowed store objects and arena arrays needs no copy
+ * of the objects. */
 #ifndef SKEP_COMMON_ARENA_H
 #define SKEP_COMMON_ARENA_H
 

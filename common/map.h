@@ -31,7 +31,8 @@ void map_add(struct map *m, uint64_t hash, void *value);
 void map_remove(struct map *m, uint64_t hash, const void *value);
 /* Makes room for count values without growing on the way. */
 void map_reserve(struct map *m, size_t count);
-/* for (void *v = NULL; (v = map_each(m, &at)) != NULL;) with size_t at = 0; no changes meanwhile. */
+/* for (void *v = NULL; (v = map_each(m, &at)) != NULL;) with size_t at = 0; no changes meanwhile.
+ */
 void *map_each(const struct map *m, size_t *at);
 
 #endif

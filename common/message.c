@@ -80,7 +80,7 @@ static size_t scalar_packed(const void *at, ProtobufCType type)
     switch (type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_ENUM:
-        return varint_size((uint64_t)(int64_t)*(const int32_t *)at);
+        return varint_size((uint64_t)(int64_t) * (const int32_t *)at);
     case PROTOBUF_C_TYPE_UINT32:
         return varint_size(*(const uint32_t *)at);
     case PROTOBUF_C_TYPE_SINT32: {
@@ -207,8 +207,8 @@ static void measure(const ProtobufCMessage *m, struct message_size *sum)
     sum->structs += m->n_unknown_fields * round_up(sizeof(*m->unknown_fields));
     for (unsigned i = 0; i < m->n_unknown_fields; i++) {
         sum->bytes += m->unknown_fields[i].len;
-        sum->packed += varint_size((uint64_t)m->unknown_fields[i].tag << 3) +
-                       m->unknown_fields[i].len;
+        sum->packed +=
+            varint_size((uint64_t)m->unknown_fields[i].tag << 3) + m->unknown_fields[i].len;
     }
 }
 
@@ -265,8 +265,7 @@ static void copy_element(struct cursor *c, ProtobufCType type, void *at, bool si
     }
 }
 
-static void copy_repeated(struct cursor *c, ProtobufCMessage *to,
-                          const ProtobufCFieldDescriptor *f)
+static void copy_repeated(struct cursor *c, ProtobufCMessage *to, const ProtobufCFieldDescriptor *f)
 {
     size_t count = repeated_count(to, f), size = element_size(f->type);
     uint8_t **array = (void *)((uint8_t *)to + f->offset);
@@ -288,8 +287,8 @@ static void copy_unknown(struct cursor *c, ProtobufCMessage *to)
         to->unknown_fields = NULL;
         return;
     }
-    to->unknown_fields = take_struct(c, to->unknown_fields,
-                                     to->n_unknown_fields * sizeof(*to->unknown_fields));
+    to->unknown_fields =
+        take_struct(c, to->unknown_fields, to->n_unknown_fields * sizeof(*to->unknown_fields));
     for (unsigned i = 0; i < to->n_unknown_fields; i++) {
         ProtobufCMessageUnknownField *u = &to->unknown_fields[i];
 

@@ -139,12 +139,26 @@ int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t, sto
 int store_apply_packed(struct store *s, uint64_t index, const uint8_t *data, size_t size,
                        store_event_fn *fn, void *ctx, struct err *e) MUST_CHECK;
 
+/* What became of the transaction with this request id (16 bytes), if it is among the last
+ * STORE_REQUESTS of them. */
+enum { STORE_REQUESTS = 4096, STORE_REQUEST_ID_BYTES = 16 };
+struct store_result {
+    uint64_t version;
+    int rc;                /* as store_apply() returned it */
+    const char *message;   /* of a refusal, else "" */
+    const char *object_id; /* rc 0: of the first action's object, e.g. what the call created */
+};
+bool store_find_result(const struct store *s, const uint8_t *request_id,
+                       struct store_result *ret_result);
+
 /* ---- watching ---- */
 
 /* The last STORE_HISTORY_EVENTS changes are kept for resuming watches. Fills up to max events after
  * version `since`; returns the count, or -ERR_STALE when `since` is no longer kept. Events of one
- * version are never split. */
-enum { STORE_HISTORY_EVENTS = 65536 };
+ * version are never split. Fewer when they keep more than STORE_HISTORY_BYTES of replaced objects
+ * alive. -ERR_STALE, too, when max is smaller than the events of the next version. Objects are
+ * valid until the next store_apply(). */
+enum { STORE_HISTORY_EVENTS = 65536, STORE_HISTORY_BYTES = 8 << 20 };
 int store_history(const struct store *s, uint64_t since, struct store_event *ret_events,
                   size_t max);
 
@@ -158,6 +172,9 @@ uint64_t store_snapshot_version(const struct store_snapshot *snap);
 /* Packs the next objects, up to max bytes, into mem; returns the size, 0 at the end. Any thread. */
 size_t store_snapshot_next(struct store_snapshot *snap, uint8_t *mem, size_t max);
 void store_snapshot_free(struct store_snapshot *snap);
+/* Drops up to max references and returns true when snap is gone: spreads the work of letting go of
+ * a large snapshot over several turns of the loop. */
+bool store_snapshot_free_step(struct store_snapshot *snap, size_t max);
 /* Loading: begin empties a new store aside, feed takes the chunks in any cut, finish swaps it in.
  */
 struct store_loader;

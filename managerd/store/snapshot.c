@@ -1,0 +1,377 @@
+#include <endian.h>
+#include <string.h>
+
+#include "common/assert.h"
+#include "common/hash.h"
+#include "managerd/store/internal.h"
+
+/* A snapshot's bytes are records: a length (4 bytes, little endian) and a packed SnapshotRecord.
+ * Objects come by kind and id, then results of requests, oldest first: equal stores give equal
+ * bytes. */
+
+enum {
+    RECORD_HEAD_BYTES = 4,
+    RECORD_BYTES_MAX = STORE_OBJECT_BYTES_MAX + 4096, /* the meta that apply adds */
+    PREFETCH = 12,
+};
+
+struct store_snapshot {
+    uint64_t version;
+    const ProtobufCMessage **objects; /* by kind; sorted by id when packing begins */
+    size_t kind_first[STORE_KIND_COUNT + 1];
+    size_t object_count;
+    uint8_t *requests; /* packed when taken */
+    size_t requests_size;
+    /* packing */
+    bool sorted;
+    size_t object_next, requests_next;
+    uint8_t *record; /* one that did not fit as a whole */
+    size_t record_size, record_next;
+};
+
+/* ---- taking ---- */
+
+static void pack_request(const struct request *r, struct store_snapshot *snap)
+{
+    Skep__SnapshotRecord record = SKEP__SNAPSHOT_RECORD__INIT;
+    Skep__RequestResult result = SKEP__REQUEST_RESULT__INIT;
+
+    result.request_id.data = (uint8_t *)(uintptr_t)r->id;
+    result.request_id.len = sizeof(r->id);
+    result.version = r->version;
+    result.code = (uint32_t)r->code;
+    if (r->code != 0)
+        result.message = r->text;
+    else
+        result.object_id = r->text;
+    record.record_case = SKEP__SNAPSHOT_RECORD__RECORD_REQUEST;
+    record.request = &result;
+    size_t size = skep__snapshot_record__get_packed_size(&record);
+    uint32_t head = htole32((uint32_t)size);
+    snap->requests = xrealloc(snap->requests, snap->requests_size + RECORD_HEAD_BYTES + size);
+    memcpy(snap->requests + snap->requests_size, &head, sizeof(head));
+    (void)skep__snapshot_record__pack(&record,
+                                      snap->requests + snap->requests_size + RECORD_HEAD_BYTES);
+    snap->requests_size += RECORD_HEAD_BYTES + size;
+}
+
+/* Walks the hash table, not the trees: neighbours in it can be fetched ahead, and taking a snapshot
+ * is the longest thing that the loop thread does. */
+static void take_objects(const struct store *s, struct store_snapshot *snap)
+{
+    size_t at[STORE_KIND_COUNT + 1], capacity = s->ids.capacity;
+    const struct map_slot *slots = s->ids.slots;
+
+    memcpy(at, snap->kind_first, sizeof(at));
+    for (size_t i = 0; i < capacity + PREFETCH; i++) {
+        if (i + PREFETCH < capacity && slots[i + PREFETCH].value != NULL)
+            __builtin_prefetch(slots[i + PREFETCH].value);
+        if (i < capacity && slots[i].value != NULL)
+            __builtin_prefetch(((const struct entry *)slots[i].value)->object - 1, 1);
+        if (i < PREFETCH || slots[i - PREFETCH].value == NULL)
+            continue;
+        const struct entry *e = slots[i - PREFETCH].value;
+        snap->objects[at[e->kind]++] = object_ref(e->object);
+    }
+}
+
+struct store_snapshot *store_snapshot_take(const struct store *s)
+{
+    struct store_snapshot *snap = xcalloc(1, sizeof(*snap));
+
+    ASSERT(s->change_count == 0); /* never from an event */
+    snap->version = s->version;
+    for (int kind = 0; kind < STORE_KIND_COUNT; kind++) {
+        snap->kind_first[kind] = snap->object_count;
+        snap->object_count += s->tables[kind].count;
+    }
+    snap->kind_first[STORE_KIND_COUNT] = snap->object_count;
+    snap->objects = xrealloc_array(NULL, snap->object_count, sizeof(ProtobufCMessage *));
+    take_objects(s, snap);
+    for (size_t i = 0; i < s->request_count; i++)
+        pack_request(request_at(s, i), snap);
+    return snap;
+}
+
+uint64_t store_snapshot_version(const struct store_snapshot *snap)
+{
+    return snap->version;
+}
+
+bool store_snapshot_free_step(struct store_snapshot *snap, size_t max)
+{
+    if (snap == NULL)
+        return true;
+    for (; snap->object_count > 0 && max > 0; max--)
+        object_unref(snap->objects[--snap->object_count]);
+    if (snap->object_count > 0)
+        return false;
+    free(snap->objects);
+    free(snap->requests);
+    free(snap->record);
+    free(snap);
+    return true;
+}
+
+void store_snapshot_free(struct store_snapshot *snap)
+{
+    (void)store_snapshot_free_step(snap, SIZE_MAX); /* always done */
+}
+
+/* ---- packing: on any thread, only reads ---- */
+
+static int object_order(const void *a, const void *b)
+{
+    return strcmp(object_id(*(const ProtobufCMessage *const *)a),
+                  object_id(*(const ProtobufCMessage *const *)b));
+}
+
+static void sort_objects(struct store_snapshot *snap)
+{
+    for (int kind = 1; kind < STORE_KIND_COUNT; kind++)
+        qsort(snap->objects + snap->kind_first[kind],
+              snap->kind_first[kind + 1] - snap->kind_first[kind], sizeof(*snap->objects),
+              object_order);
+    snap->sorted = true;
+}
+
+static size_t record_size(const ProtobufCMessage *object, Skep__Object *wrapped,
+                          Skep__SnapshotRecord *record)
+{
+    object_wrap(object, object_kind(object), wrapped);
+    skep__snapshot_record__init(record);
+    record->record_case = SKEP__SNAPSHOT_RECORD__RECORD_OBJECT;
+    record->object = wrapped;
+    return message_measure(&record->base).packed;
+}
+
+static void pack_record(const Skep__SnapshotRecord *record, size_t size, uint8_t *to)
+{
+    uint32_t head = htole32((uint32_t)size);
+
+    memcpy(to, &head, sizeof(head));
+    size_t written = skep__snapshot_record__pack(record, to + RECORD_HEAD_BYTES);
+    ASSERT(written == size);
+}
+
+/* Copies what fits of size bytes at *next of from. */
+static size_t drain(const uint8_t *from, size_t size, size_t *next, uint8_t *to, size_t room)
+{
+    size_t bytes = MIN(size - *next, room);
+
+    if (bytes > 0)
+        memcpy(to, from + *next, bytes);
+    *next += bytes;
+    return bytes;
+}
+
+size_t store_snapshot_next(struct store_snapshot *snap, uint8_t *mem, size_t max)
+{
+    size_t used;
+
+    if (!snap->sorted)
+        sort_objects(snap);
+    used = drain(snap->record, snap->record_size, &snap->record_next, mem, max);
+    while (used < max && snap->object_next < snap->object_count) {
+        Skep__Object wrapped;
+        Skep__SnapshotRecord record;
+        size_t size = record_size(snap->objects[snap->object_next++], &wrapped, &record);
+
+        if (RECORD_HEAD_BYTES + size <= max - used) {
+            pack_record(&record, size, mem + used);
+            used += RECORD_HEAD_BYTES + size;
+            continue;
+        }
+        snap->record = xrealloc(snap->record, RECORD_HEAD_BYTES + size);
+        snap->record_size = RECORD_HEAD_BYTES + size;
+        snap->record_next = 0;
+        pack_record(&record, size, snap->record);
+        used += drain(snap->record, snap->record_size, &snap->record_next, mem + used, max - used);
+    }
+    return used +
+           drain(snap->requests, snap->requests_size, &snap->requests_next, mem + used, max - used);
+}
+
+/* ---- loading ---- */
+
+struct store_loader {
+    struct store *store;
+    uint8_t *partial; /* a record whose end has not come yet, with its head */
+    size_t partial_size, partial_capacity;
+};
+
+struct store_loader *store_loader_new(void)
+{
+    struct store_loader *l = xcalloc(1, sizeof(*l));
+
+    l->store = store_new();
+    return l;
+}
+
+void store_loader_free(struct store_loader *l)
+{
+    if (l == NULL)
+        return;
+    store_free(l->store);
+    free(l->partial);
+    free(l);
+}
+
+static int load_object(struct store *s, const Skep__Object *wrapped, struct err *e)
+{
+    Skep__Kind kind = SKEP__KIND__KIND_NONE;
+    const ProtobufCMessage *object = object_unwrap(wrapped, &kind);
+
+    if (object == NULL || object_meta(object) == NULL)
+        return err_set(e, ERR_CORRUPT, "snapshot: a record without an object");
+    const char *text = kind_info(kind)->text, *id = object_id(object);
+    bool complete = kind_info(kind)->spec_offset == 0 || object_spec(object, kind) != NULL;
+    if (kind == SKEP__KIND__KIND_TASK)
+        complete = ((const Skep__Task *)object)->status != NULL;
+    else if (kind == SKEP__KIND__KIND_REVISION)
+        complete = ((const Skep__Revision *)object)->spec != NULL;
+    if (!complete || id[0] == '\0' || strlen(id) > STORE_REVISION_ID_CHARS)
+        return err_set(e, ERR_CORRUPT, "snapshot: %s %.*s is incomplete", text,
+                       STORE_REVISION_ID_CHARS, id);
+    if (table_find(s, kind, id) != NULL ||
+        (kind_info(kind)->unique_names && index_find_name(s, kind, object_name(object)) != NULL) ||
+        (kind == SKEP__KIND__KIND_REVISION &&
+         store_revision(s, ((const Skep__Revision *)object)->service_id,
+                        ((const Skep__Revision *)object)->spec_version) != NULL))
+        return err_set(e, ERR_CORRUPT, "snapshot: %s %s comes twice", text, id);
+    struct message_size size = message_measure(object);
+    index_replace(s, table_add(s, kind, id), object_new(object, &size));
+    return 0;
+}
+
+static int load_request(struct store *s, const Skep__RequestResult *r, struct err *e)
+{
+    if (r == NULL || r->request_id.len != STORE_REQUEST_ID_BYTES || r->code > ERR_INTERNAL ||
+        request_find(s, r->request_id.data) != NULL)
+        return err_set(e, ERR_CORRUPT, "snapshot: a damaged request result");
+    request_add(s, r->request_id.data, r->version, (int)r->code,
+                r->code != 0 ? r->message : r->object_id);
+    return 0;
+}
+
+static int load_record(struct store *s, const uint8_t *mem, size_t size, struct err *e)
+{
+    ProtobufCAllocator allocator = message_arena_allocator(&s->decode);
+    Skep__SnapshotRecord *record = skep__snapshot_record__unpack(&allocator, size, mem);
+    int rc;
+
+    if (record == NULL)
+        rc = err_set(e, ERR_CORRUPT, "snapshot: a record does not decode");
+    else if (record->record_case == SKEP__SNAPSHOT_RECORD__RECORD_OBJECT)
+        rc = load_object(s, record->object, e);
+    else if (record->record_case == SKEP__SNAPSHOT_RECORD__RECORD_REQUEST)
+        rc = load_request(s, record->request, e);
+    else
+        rc = err_set(e, ERR_CORRUPT, "snapshot: a record of an unknown kind");
+    arena_reset(&s->decode);
+    return rc;
+}
+
+/* Size of the record that begins at mem, head included; 0: the head is not complete. */
+static size_t whole_size(const uint8_t *mem, size_t size)
+{
+    uint32_t head;
+
+    if (size < RECORD_HEAD_BYTES)
+        return 0;
+    memcpy(&head, mem, sizeof(head));
+    return RECORD_HEAD_BYTES + (size_t)le32toh(head);
+}
+
+static void partial_add(struct store_loader *l, const uint8_t *mem, size_t size)
+{
+    if (l->partial_size + size > l->partial_capacity) {
+        l->partial_capacity = MAX(l->partial_size + size, l->partial_capacity * 2);
+        l->partial = xrealloc(l->partial, l->partial_capacity);
+    }
+    memcpy(l->partial + l->partial_size, mem, size);
+    l->partial_size += size;
+}
+
+/* Completes the partial record from mem; returns how much of mem was used, or an error. */
+static int64_t finish_partial(struct store_loader *l, const uint8_t *mem, size_t size,
+                              struct err *e)
+{
+    size_t used = 0;
+
+    while (l->partial_size > 0 && used < size) {
+        size_t whole = whole_size(l->partial, l->partial_size);
+        size_t wanted = whole != 0 ? whole : RECORD_HEAD_BYTES;
+
+        if (whole > RECORD_HEAD_BYTES + (size_t)RECORD_BYTES_MAX)
+            return err_set(e, ERR_CORRUPT, "snapshot: a record of %zu bytes", whole);
+        size_t bytes = MIN(wanted - l->partial_size, size - used);
+        partial_add(l, mem + used, bytes);
+        used += bytes;
+        whole = whole_size(l->partial, l->partial_size);
+        if (whole == 0 || l->partial_size < whole)
+            continue;
+        int rc =
+            load_record(l->store, l->partial + RECORD_HEAD_BYTES, whole - RECORD_HEAD_BYTES, e);
+        if (rc < 0)
+            return rc;
+        l->partial_size = 0;
+    }
+    return (int64_t)used;
+}
+
+int store_loader_feed(struct store_loader *l, const uint8_t *mem, size_t size, struct err *e)
+{
+    int64_t used = finish_partial(l, mem, size, e);
+
+    if (used < 0)
+        return (int)used;
+    mem += used;
+    size -= (size_t)used;
+    for (;;) {
+        size_t whole = whole_size(mem, size);
+
+        if (whole > RECORD_HEAD_BYTES + (size_t)RECORD_BYTES_MAX)
+            return err_set(e, ERR_CORRUPT, "snapshot: a record of %zu bytes", whole);
+        if (whole == 0 || whole > size)
+            break;
+        int rc = load_record(l->store, mem + RECORD_HEAD_BYTES, whole - RECORD_HEAD_BYTES, e);
+        if (rc < 0)
+            return rc;
+        mem += whole;
+        size -= whole;
+    }
+    if (size > 0)
+        partial_add(l, mem, size);
+    return 0;
+}
+
+int store_loader_finish(struct store_loader *l, uint64_t version, struct store *s, struct err *e)
+{
+    if (l->partial_size > 0)
+        return err_set(e, ERR_CORRUPT, "snapshot: the last record is cut off");
+    struct store old = *s;
+
+    ASSERT(s->change_count == 0);
+    *s = *l->store;
+    *l->store = old; /* freed with the loader */
+    s->version = version;
+    s->history.floor = version;
+    return 0;
+}
+
+/* ---- comparing ---- */
+
+uint64_t store_hash(const struct store *s)
+{
+    struct store_snapshot *snap = store_snapshot_take(s);
+    enum { CHUNK_BYTES = 1 << 16 };
+    uint8_t *mem = xmalloc(CHUNK_BYTES);
+    uint64_t hash = s->version;
+
+    for (size_t size; (size = store_snapshot_next(snap, mem, CHUNK_BYTES)) > 0;)
+        hash = hash_bytes(mem, size, hash);
+    free(mem);
+    store_snapshot_free(snap);
+    return hash;
+}
