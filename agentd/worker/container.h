@@ -11,8 +11,9 @@
 #include "common/err.h"
 #include "proto/dispatcher.pb-c.h"
 
-#define LABEL_CLUSTER "io.skep.cluster" /* two orchestrators never touch each other's containers   \
-                                         */
+#define LABEL_CLUSTER                                                                              \
+    "io.skep.cluster" /* two orchestrators never touch each other's containers                     \
+                       */
 #define LABEL_NODE_ID "com.docker.swarm.node.id"
 #define LABEL_TASK_ID "com.docker.swarm.task.id"
 
