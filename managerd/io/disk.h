@@ -97,8 +97,8 @@ int disk_file_truncate(struct disk_file *f, uint64_t size, struct err *e) MUST_C
 int disk_file_sync(struct disk_file *f, struct err *e) MUST_CHECK;
 
 int disk_rename(struct disk *d, const char *from, const char *to, struct err *e) MUST_CHECK;
-/* Removing what is not there succeeds. */
-int disk_remove(struct disk *d, const char *name, struct err *e) MUST_CHECK;
+/* Removing what is not there succeeds. The result may be ignored where a leftover does no harm. */
+int disk_remove(struct disk *d, const char *name, struct err *e);
 int disk_sync_dir(struct disk *d, struct err *e) MUST_CHECK;
 
 /* A whole file as the disk holds it: synced first, then read past the page cache where the file

@@ -78,24 +78,45 @@ void wal_cipher_deinit(struct wal_cipher *c)
 
 void wal_checkpoint_encode(const struct wal_checkpoint *c, uint8_t mem[WAL_CHECKPOINT_BYTES])
 {
-    put_u64(mem, c->term);
-    put_u64(mem + 8, c->vote);
-    put_u64(mem + 16, c->snapshot_index);
-    put_u64(mem + 24, c->snapshot_term);
-    put_u64(mem + 32, c->last_index);
-    put_u64(mem + 40, c->last_term);
+    put_u64(mem, c->hard_state.term);
+    put_u64(mem + 8, c->hard_state.vote);
+    put_u64(mem + 16, c->hard_state.incarnation);
+    put_u64(mem + 24, c->hard_state.fenced);
+    put_u64(mem + 32, c->snapshot_index);
+    put_u64(mem + 40, c->snapshot_term);
+    put_u64(mem + 48, c->last_index);
+    put_u64(mem + 56, c->last_term);
 }
 
 void wal_checkpoint_decode(const uint8_t mem[WAL_CHECKPOINT_BYTES], struct wal_checkpoint *ret_c)
 {
     *ret_c = (struct wal_checkpoint){
-        .term = get_u64(mem),
-        .vote = get_u64(mem + 8),
-        .snapshot_index = get_u64(mem + 16),
-        .snapshot_term = get_u64(mem + 24),
-        .last_index = get_u64(mem + 32),
-        .last_term = get_u64(mem + 40),
+        .hard_state = { .term = get_u64(mem),
+                        .vote = get_u64(mem + 8),
+                        .incarnation = get_u64(mem + 16),
+                        .fenced = get_u64(mem + 24) != 0 },
+        .snapshot_index = get_u64(mem + 32),
+        .snapshot_term = get_u64(mem + 40),
+        .last_index = get_u64(mem + 48),
+        .last_term = get_u64(mem + 56),
     };
+}
+
+void wal_state_encode(const struct raft_hard_state *h, uint8_t mem[WAL_STATE_BYTES])
+{
+    put_u64(mem, h->incarnation);
+    mem[8] = h->fenced;
+}
+
+int wal_state_decode(const struct wal_record *r, struct raft_hard_state *ret_h)
+{
+    if (r->size != WAL_STATE_BYTES)
+        return -ERR_CORRUPT;
+    *ret_h = (struct raft_hard_state){ .term = r->term,
+                                       .vote = r->index,
+                                       .incarnation = get_u64(r->data),
+                                       .fenced = r->data[8] != 0 };
+    return 0;
 }
 
 size_t wal_record_bytes(size_t size)

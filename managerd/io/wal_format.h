@@ -22,6 +22,7 @@
 
 #include "common/err.h"
 #include "managerd/io/seal.h"
+#include "managerd/raft/raft.h"
 
 enum {
     WAL_HEADER_BYTES = 256,
@@ -29,7 +30,8 @@ enum {
     WAL_RECORD_ALIGN = 8,
     WAL_SCOPE_ID_BYTES_MAX = 63,
     WAL_SEGMENT_BYTES_MAX = 64 << 20,
-    WAL_CHECKPOINT_BYTES = 48,
+    WAL_CHECKPOINT_BYTES = 64,
+    WAL_STATE_BYTES = 9, /* data of a WAL_STATE record: incarnation, fenced */
 };
 
 struct wal_header {
@@ -44,7 +46,7 @@ struct wal_header {
 
 enum wal_type {
     WAL_CHECKPOINT = 1, /* first in every segment: struct wal_checkpoint */
-    WAL_STATE = 2,      /* term, and the vote as index */
+    WAL_STATE = 2,      /* hard state: term, the vote as index, and data */
     WAL_ENTRY = 3,
     WAL_SNAPSHOT = 4, /* a snapshot at (index, term) is durable; the log stays */
     WAL_RESET = 5,    /* the same, and the log is dropped: it continues after index */
@@ -64,8 +66,7 @@ struct wal_record {
 
 /* What a segment starts from; the sum of all earlier ones. */
 struct wal_checkpoint {
-    uint64_t term;
-    uint64_t vote;
+    struct raft_hard_state hard_state;
     uint64_t snapshot_index; /* newest durable snapshot */
     uint64_t snapshot_term;
     uint64_t last_index; /* of the log */
@@ -88,6 +89,11 @@ void wal_cipher_deinit(struct wal_cipher *c);
 
 void wal_checkpoint_encode(const struct wal_checkpoint *c, uint8_t mem[WAL_CHECKPOINT_BYTES]);
 void wal_checkpoint_decode(const uint8_t mem[WAL_CHECKPOINT_BYTES], struct wal_checkpoint *ret_c);
+
+/* Data of a WAL_STATE record. */
+void wal_state_encode(const struct raft_hard_state *h, uint8_t mem[WAL_STATE_BYTES]);
+/* -ERR_CORRUPT when the size is wrong. */
+int wal_state_decode(const struct wal_record *r, struct raft_hard_state *ret_h) MUST_CHECK;
 
 /* Bytes that a record with size bytes of data takes. */
 size_t wal_record_bytes(size_t size);
