@@ -190,6 +190,31 @@ START_TEST(refuses_an_entry_beyond_the_limit)
 }
 END_TEST
 
+/* A write failed although all its bytes reached the disk, and what is written next ends exactly
+ * where one of its records begins: that leftover must not be taken for the log's continuation. */
+START_TEST(leftovers_of_a_failed_write_are_not_read)
+{
+    static struct wal_model m;
+    static uint8_t bytes[72]; /* a record of 128 bytes: as long as a hard state and a mark */
+    struct raft_data data = { .references = 1, .size = sizeof(bytes), .bytes = bytes };
+    struct raft_entry entries[] = { { 1, 1, RAFT_ENTRY_NORMAL, &data },
+                                    { 2, 1, RAFT_ENTRY_NORMAL, &data } };
+    struct wal_batch b = { .entries = entries, .entry_count = 2 };
+
+    wal_model_init(&m, SEGMENT, true);
+    ck_assert_int_eq(wal_model_open(&m, NULL), 0);
+    ck_assert_int_eq(wal_model_vote(&m, 1, 1), 0);
+    ck_assert_int_eq(wal_model_sync(&m), 0);
+    crash_disk_fail(m.crash, 1, ENOSPC, false, 256);
+    ck_assert_int_eq(wal_append(m.wal, &b, NULL), -ERR_NO_SPACE);
+    ck_assert_int_eq(wal_model_vote(&m, 2, 1), 0);
+    ck_assert_int_eq(wal_model_sync(&m), 0);
+    reopen(&m);
+    ck_assert_uint_eq(m.now.sum.hard_state.term, 2);
+    wal_model_deinit(&m);
+}
+END_TEST
+
 /* A rotated key is used by the next segment; the old one can go when no segment names it. */
 START_TEST(key_rotation)
 {
@@ -230,6 +255,7 @@ int main(void)
     tcase_add_test(tc, full_disk_keeps_hard_states);
     tcase_add_test(tc, missing_reserve_is_low_space);
     tcase_add_test(tc, refuses_an_entry_beyond_the_limit);
+    tcase_add_test(tc, leftovers_of_a_failed_write_are_not_read);
     tcase_add_test(tc, key_rotation);
     suite_add_tcase(s, tc);
     r = srunner_create(s);
