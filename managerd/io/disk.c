@@ -377,8 +377,8 @@ static int read_direct(struct disk_file *f, uint8_t *mem, size_t size, struct er
     return 0;
 }
 
-int disk_read_whole(struct disk *d, const char *name, size_t size_max, uint8_t **ret_mem,
-                    size_t *ret_size, struct err *e)
+int disk_read_whole(struct disk *d, const char *name, size_t size_max, struct disk_bytes *ret_bytes,
+                    struct err *e)
 {
     struct disk_file f;
     uint64_t size = 0;
@@ -407,8 +407,7 @@ int disk_read_whole(struct disk *d, const char *name, size_t size_max, uint8_t *
         free(mem);
         return rc;
     }
-    *ret_mem = mem;
-    *ret_size = (size_t)size;
+    *ret_bytes = (struct disk_bytes){ mem, (size_t)size };
     return 0;
 }
 

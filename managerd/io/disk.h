@@ -101,11 +101,15 @@ int disk_rename(struct disk *d, const char *from, const char *to, struct err *e)
 int disk_remove(struct disk *d, const char *name, struct err *e);
 int disk_sync_dir(struct disk *d, struct err *e) MUST_CHECK;
 
+struct disk_bytes {
+    uint8_t *mem; /* free() */
+    size_t size;
+};
 /* A whole file as the disk holds it: synced first, then read past the page cache where the file
- * system allows (O_DIRECT), so that pages which a failed sync left clean do not deceive us. Free
- * *ret_mem with free(). -ERR_TOO_BIG above size_max. */
-int disk_read_whole(struct disk *d, const char *name, size_t size_max, uint8_t **ret_mem,
-                    size_t *ret_size, struct err *e) MUST_CHECK;
+ * system allows (O_DIRECT), so that pages which a failed sync left clean do not deceive us.
+ * -ERR_TOO_BIG above size_max. */
+int disk_read_whole(struct disk *d, const char *name, size_t size_max, struct disk_bytes *ret_bytes,
+                    struct err *e) MUST_CHECK;
 /* Writes a small file so that after a crash either the old or the new one is there. */
 int disk_replace(struct disk *d, const char *name, const void *data, size_t size,
                  struct err *e) MUST_CHECK;

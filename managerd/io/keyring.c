@@ -46,6 +46,13 @@ static struct seal *sealer(const struct keyring *k, const uint8_t *salt)
     return seal_new(k->unlock_key, &scope);
 }
 
+static struct seal_box box_of(const uint8_t *file, size_t body)
+{
+    return (struct seal_box){
+        .vouched = file, .vouched_size = HEADER_BYTES, .data = file + HEADER_BYTES, .size = body
+    };
+}
+
 /* Pages that hold keys stay out of core dumps; the kernel may lack the flag, which costs only that.
  */
 static struct keyring *keyring_alloc(struct disk *d, const struct keyring_options *o)
@@ -91,10 +98,9 @@ static int store(struct keyring *k, struct err *e)
     }
     if (k->sealed) {
         struct seal *s = sealer(k, file + 24);
-        struct seal_box box = { .vouched = file, .vouched_size = HEADER_BYTES };
+        struct seal_box box = box_of(file, body);
 
-        seal_close(s, &box, file + HEADER_BYTES, body, file + HEADER_BYTES,
-                   file + HEADER_BYTES + body);
+        seal_close(s, &box, file + HEADER_BYTES, file + HEADER_BYTES + body);
         seal_free(s);
     }
     size_t size = HEADER_BYTES + body + SEAL_TAG_BYTES;
@@ -146,10 +152,9 @@ static int decode(struct keyring *k, uint8_t *file, size_t size, struct err *e)
     size_t body = k->key_count * KEY_BYTES;
     if (k->sealed) {
         struct seal *s = sealer(k, file + 24);
-        struct seal_box box = { .vouched = file, .vouched_size = HEADER_BYTES };
+        struct seal_box box = box_of(file, body);
 
-        rc = seal_open(s, &box, file + HEADER_BYTES, body, file + HEADER_BYTES,
-                       file + HEADER_BYTES + body);
+        rc = seal_open(s, &box, file + HEADER_BYTES, file + HEADER_BYTES + body);
         seal_free(s);
         if (rc < 0)
             return err_set(e, ERR_PERMISSION, "wrong unlock key");
@@ -211,15 +216,14 @@ int keyring_create(struct disk *d, const struct keyring_options *o, struct keyri
 int keyring_load(struct disk *d, const struct keyring_options *o, struct keyring **ret_keyring,
                  struct err *e)
 {
-    uint8_t *file = NULL;
-    size_t size = 0;
-    int rc = disk_read_whole(d, file_name, FILE_BYTES_MAX, &file, &size, e);
+    struct disk_bytes file;
+    int rc = disk_read_whole(d, file_name, FILE_BYTES_MAX, &file, e);
 
     if (rc < 0)
         return rc;
     struct keyring *k = keyring_alloc(d, o);
-    rc = decode(k, file, size, e);
-    xfree_secret(file, size);
+    rc = decode(k, file.mem, file.size, e);
+    xfree_secret(file.mem, file.size);
     if (rc < 0) {
         keyring_free(k);
         return rc;

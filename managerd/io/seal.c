@@ -63,24 +63,23 @@ static void fill_nonce(uint64_t counter, uint8_t nonce[NONCE_BYTES])
     put_u64(nonce + 4, counter);
 }
 
-void seal_close(struct seal *s, const struct seal_box *b, const void *data, size_t size,
-                uint8_t *out, uint8_t tag[SEAL_TAG_BYTES])
+void seal_close(struct seal *s, const struct seal_box *b, uint8_t *out, uint8_t tag[SEAL_TAG_BYTES])
 {
     uint8_t nonce[NONCE_BYTES];
 
     fill_nonce(b->nonce, nonce);
-    ASSERT(mbedtls_chachapoly_encrypt_and_tag(&s->aead, size, nonce, b->vouched, b->vouched_size,
-                                              data, out, tag) == 0);
+    ASSERT(mbedtls_chachapoly_encrypt_and_tag(&s->aead, b->size, nonce, b->vouched, b->vouched_size,
+                                              b->data, out, tag) == 0);
 }
 
-int seal_open(struct seal *s, const struct seal_box *b, const void *data, size_t size, uint8_t *out,
+int seal_open(struct seal *s, const struct seal_box *b, uint8_t *out,
               const uint8_t tag[SEAL_TAG_BYTES])
 {
     uint8_t nonce[NONCE_BYTES];
 
     fill_nonce(b->nonce, nonce);
-    int rc = mbedtls_chachapoly_auth_decrypt(&s->aead, size, nonce, b->vouched, b->vouched_size,
-                                             tag, data, out);
+    int rc = mbedtls_chachapoly_auth_decrypt(&s->aead, b->size, nonce, b->vouched, b->vouched_size,
+                                             tag, b->data, out);
     return rc == 0 ? 0 : -ERR_CORRUPT;
 }
 

@@ -27,17 +27,19 @@ struct seal *seal_new(const uint8_t key[SEAL_KEY_BYTES], const struct seal_scope
 /* Wipes the key. NULL is allowed. */
 void seal_free(struct seal *s);
 
-/* What is sealed with, and what only vouched for. */
+/* What is sealed, and what is only vouched for beside it. */
 struct seal_box {
     uint64_t nonce;
     const uint8_t *vouched;
     size_t vouched_size;
+    const uint8_t *data; /* to be encrypted or decrypted */
+    size_t size;
 };
-/* Encrypts size bytes from data to out (may be the same place) and writes the tag. */
-void seal_close(struct seal *s, const struct seal_box *b, const void *data, size_t size,
-                uint8_t *out, uint8_t tag[SEAL_TAG_BYTES]);
+/* Encrypts to out (size bytes, may be the data's own place) and writes the tag. */
+void seal_close(struct seal *s, const struct seal_box *b, uint8_t *out,
+                uint8_t tag[SEAL_TAG_BYTES]);
 /* Decrypts. -ERR_CORRUPT when anything differs from what was sealed; out is then zeroed. */
-int seal_open(struct seal *s, const struct seal_box *b, const void *data, size_t size, uint8_t *out,
+int seal_open(struct seal *s, const struct seal_box *b, uint8_t *out,
               const uint8_t tag[SEAL_TAG_BYTES]) MUST_CHECK;
 
 /* SHA-256 in pieces, for whole-file digests. */

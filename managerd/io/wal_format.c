@@ -142,7 +142,7 @@ void wal_record_encode(struct wal_cipher *c, uint64_t offset, const struct wal_r
 {
     size_t unpadded = WAL_RECORD_HEADER_BYTES + r->size + SEAL_TAG_BYTES;
     uint8_t vouched[VOUCHED_BYTES], *tag = out + WAL_RECORD_HEADER_BYTES + r->size;
-    struct seal_box box = { r->nonce, vouched, sizeof(vouched) };
+    struct seal_box box = { r->nonce, vouched, sizeof(vouched), r->data, r->size };
 
     put_u32(out + 4, r->size);
     put_u32(out + 8, (uint32_t)r->type | (uint32_t)r->entry_type << 8);
@@ -151,7 +151,7 @@ void wal_record_encode(struct wal_cipher *c, uint64_t offset, const struct wal_r
     put_u64(out + 24, r->index);
     put_u64(out + 32, r->term);
     fill_vouched(c, offset, out, vouched);
-    seal_close(c->seal, &box, r->data, r->size, out + WAL_RECORD_HEADER_BYTES, tag);
+    seal_close(c->seal, &box, out + WAL_RECORD_HEADER_BYTES, tag);
     memcpy(c->tag, tag, SEAL_TAG_BYTES);
     memset(out + unpadded, 0, wal_record_bytes(r->size) - unpadded);
     put_u32(out, crc32c(0, out + 4, wal_record_bytes(r->size) - 4));
@@ -182,11 +182,11 @@ bool wal_record_intact(const uint8_t *mem, size_t size, struct wal_record *ret_r
 int wal_record_open(struct wal_cipher *c, uint64_t offset, uint8_t *mem, struct wal_record *r)
 {
     uint8_t vouched[VOUCHED_BYTES], *data = mem + WAL_RECORD_HEADER_BYTES;
-    struct seal_box box = { r->nonce, vouched, sizeof(vouched) };
+    struct seal_box box = { r->nonce, vouched, sizeof(vouched), data, r->size };
 
     ASSERT(r->data == data);
     fill_vouched(c, offset, mem, vouched);
-    int rc = seal_open(c->seal, &box, data, r->size, data, data + r->size);
+    int rc = seal_open(c->seal, &box, data, data + r->size);
     if (rc < 0)
         return rc;
     memcpy(c->tag, data + r->size, SEAL_TAG_BYTES);

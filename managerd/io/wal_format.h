@@ -108,9 +108,17 @@ int wal_record_open(struct wal_cipher *c, uint64_t offset, uint8_t *mem,
 
 /* ---- one whole segment ---- */
 
+/* r->data is opened and valid for the call. Returns 0, or -ERR_* with e set to stop the scan. */
+typedef int wal_record_fn(void *ctx, const struct wal_record *r, struct err *e);
+
 struct wal_scan_options {
     const char *name; /* for messages */
+    uint8_t *mem;     /* the segment; overwritten */
+    size_t size;
+    const struct wal_header *header; /* as decoded from mem */
     const uint8_t *key;
+    wal_record_fn *fn;
+    void *ctx;
     /* Set when a later segment says where this one ends. */
     bool closed;
     uint64_t end;
@@ -124,14 +132,10 @@ struct wal_scan_result {
     uint64_t record_count;
 };
 
-/* r->data is opened and valid for the call. Returns 0, or -ERR_* with e set to stop the scan. */
-typedef int wal_record_fn(void *ctx, const struct wal_record *r, struct err *e);
-
-/* Verifies all records of the segment in mem, whose header has been decoded to h, and hands them
- * out in order. mem is overwritten. -ERR_CORRUPT names file, offset and remedy. O(size). */
-int wal_scan(uint8_t *mem, size_t size, const struct wal_header *h,
-             const struct wal_scan_options *o, wal_record_fn *fn, void *ctx,
-             struct wal_scan_result *ret_result, struct err *e) MUST_CHECK;
+/* Verifies all records of a segment and hands them out in order. -ERR_CORRUPT names file, offset
+ * and remedy. O(size). */
+int wal_scan(const struct wal_scan_options *o, struct wal_scan_result *ret_result,
+             struct err *e) MUST_CHECK;
 
 /* What to do about a log that fails verification, for error texts. */
 #define WAL_REMEDY "remove this manager from the cluster, wipe its raft state and let it join again"

@@ -150,17 +150,19 @@ static int load_segment(struct load *l, const struct wal_header *h, const struct
 {
     struct wal *w = l->w;
     char file[DISK_NAME_BYTES_MAX], name[DISK_NAME_BYTES_MAX + 64];
-    struct wal_scan_options o = { .name = name, .key = keyring_key(w->o.keyring, h->key_id) };
+    struct wal_scan_options o = {
+        .name = name, .header = h, .key = keyring_key(w->o.keyring, h->key_id), .fn = on_record
+    };
     struct wal_scan_result result;
-    CLEANUP_FREE uint8_t *mem = NULL;
-    size_t size;
+    struct disk_bytes bytes;
 
     wal_segment_name(h->sequence, file);
     (void)snprintf(name, sizeof(name), "%.63s/%s", disk_path(w->o.disk), file); /* for people */
-    int rc = disk_read_whole(w->o.disk, file, WAL_SEGMENT_BYTES_MAX, &mem, &size, e);
+    int rc = disk_read_whole(w->o.disk, file, WAL_SEGMENT_BYTES_MAX, &bytes, e);
     if (rc < 0)
         return rc;
-    if (size < WAL_HEADER_BYTES)
+    CLEANUP_FREE uint8_t *mem = bytes.mem;
+    if (bytes.size < WAL_HEADER_BYTES)
         return bad_segment(w, h->sequence, "too short", e);
     if (next != NULL) {
         o.closed = true;
@@ -169,8 +171,11 @@ static int load_segment(struct load *l, const struct wal_header *h, const struct
     }
     l->segment = wal_segment_add(w, h->sequence);
     l->segment->key_id = h->key_id;
-    l->segment->bytes = size;
-    rc = wal_scan(mem, size, h, &o, on_record, l, &result, e);
+    l->segment->bytes = bytes.size;
+    o.mem = mem;
+    o.size = bytes.size;
+    o.ctx = l;
+    rc = wal_scan(&o, &result, e);
     if (rc < 0)
         return rc;
     w->previous_end = result.end;
