@@ -18,8 +18,17 @@ int control_validate_service_in(Skep__ServiceSpec *spec, const struct store *s,
                                 const char *service_id, struct err *e) MUST_CHECK;
 int control_validate_node(const Skep__NodeSpec *in, struct arena *a, Skep__NodeSpec **ret_spec,
                           struct err *e) MUST_CHECK;
+/* Zeros become defaults, except in task_history_limit. */
 int control_validate_cluster(const Skep__ClusterSpec *in, struct arena *a,
                              Skep__ClusterSpec **ret_spec, struct err *e) MUST_CHECK;
+/* 1 to 500 KiB of data for secrets, 1000 KiB for configs (N68, N69). */
+int control_validate_secret(const Skep__SecretSpec *in, struct arena *a,
+                            Skep__SecretSpec **ret_spec, struct err *e) MUST_CHECK;
+int control_validate_config(const Skep__ConfigSpec *in, struct arena *a,
+                            Skep__ConfigSpec **ret_spec, struct err *e) MUST_CHECK;
+/* Names, drivers and address ranges for themselves; whether they overlap is the allocator's. */
+int control_validate_network(const Skep__NetworkSpec *in, struct arena *a,
+                             Skep__NetworkSpec **ret_spec, struct err *e) MUST_CHECK;
 /* Description reported by a worker: sizes and characters (N65, N66). */
 int control_validate_description(const Skep__NodeDescription *d, struct err *e) MUST_CHECK;
 
