@@ -230,7 +230,7 @@ static int check_secrets(const Skep__ContainerSpec *c, struct err *e)
     for (size_t i = 0; rc == 0 && i < c->n_secrets; i++) {
         const Skep__SecretReference *r = c->secrets[i];
 
-        if (r->secret_id[0] == '\0' && r->secret_name[0] == '\0')
+        if (r->secret_name[0] == '\0')
             return err_set(e, ERR_INVALID, AT "secrets: malformed secret reference without a name");
         rc = check_file("secret", r->secret_name, r->file, e);
         if (rc == 0 && i > 0 && strcmp(c->secrets[i - 1]->file->name, r->file->name) == 0)
@@ -248,7 +248,7 @@ static int check_configs(const Skep__ContainerSpec *c, struct err *e)
     for (size_t i = 0; rc == 0 && i < c->n_configs; i++) {
         const Skep__ConfigReference *r = c->configs[i];
 
-        if (r->config_id[0] == '\0' && r->config_name[0] == '\0')
+        if (r->config_name[0] == '\0')
             return err_set(e, ERR_INVALID, AT "configs: malformed config reference without a name");
         rc = check_file("config", r->config_name, r->file, e);
         if (rc == 0 && i > 0 && strcmp(c->configs[i - 1]->file->name, r->file->name) == 0)

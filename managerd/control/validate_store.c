@@ -39,8 +39,8 @@ static int resolve_file(const struct store *s, Skep__Kind kind, char **id, char 
     const ProtobufCMessage *found =
         (*id)[0] != '\0' ? store_get(s, kind, *id) : store_find_name(s, kind, *name);
 
-    if (found == NULL || ((*name)[0] != '\0' && strcasecmp(object_name(found), *name) != 0))
-        return err_set(e, ERR_INVALID, "%s not found: %s", what, (*name)[0] != '\0' ? *name : *id);
+    if (found == NULL || strcasecmp(object_name(found), *name) != 0)
+        return err_set(e, ERR_INVALID, "%s not found: %s", what, *name);
     *id = (char *)object_id(found);
     *name = (char *)object_name(found);
     return 0;
