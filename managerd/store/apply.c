@@ -311,6 +311,8 @@ static int apply_task(struct apply *a, const Skep__StoreAction *action)
         status = *d->status;
         status.applied_at = a->t->wall_ns;
         task.status = &status;
+        if (status.state == SKEP__TASK_STATE__TASK_RUNNING && task.running_at == 0)
+            task.running_at = a->t->wall_ns;
         changed = true;
     }
     if (d->n_networks > 0) {
