@@ -35,7 +35,7 @@ if [ -e test/sim/main.c ]; then
     part sim build/release/sim --seeds 1..200 -j"$jobs"
 fi
 if compgen -G 'test/fuzz/fuzz_*.c' >/dev/null; then part fuzz test/fuzz/run.sh; fi
-if [ -e deploy/test_install.sh ]; then part install deploy/test_install.sh; fi
+if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then part install deploy/test_install.sh; fi
 part cluster test/cluster/run.sh
 echo "===="
 printf '%s' "$summary"
