@@ -301,30 +301,51 @@ const Skep__Revision *store_task_revision(const struct store *s, const Skep__Tas
     return store_revision(s, task->service_id, task->spec_version);
 }
 
-static const Skep__Task *iterate(struct group *g, struct store_iter *it)
+static struct entry *member(const struct group *g, struct tree_node *n)
 {
-    *it = (struct store_iter){ .at = NULL, .index = g };
-    if (g == NULL)
-        return NULL;
-    struct tree_node *n = tree_first(&g->tasks);
     if (n == NULL)
         return NULL;
-    struct entry *e = g->by_node ? CONTAINER_OF(n, struct entry, by_node)
-                                 : CONTAINER_OF(n, struct entry, by_service);
-    it->at = e;
-    return (const Skep__Task *)e->object;
+    return g->by_node ? CONTAINER_OF(n, struct entry, by_node)
+                      : CONTAINER_OF(n, struct entry, by_service);
+}
+
+static const Skep__Task *iterate(const struct group *g, struct tree_node *from,
+                                 struct store_iter *it)
+{
+    const struct entry *e = member(g, from);
+
+    *it = (struct store_iter){ .at = e, .index = g };
+    return e != NULL ? (const Skep__Task *)e->object : NULL;
 }
 
 const Skep__Task *store_service_tasks(const struct store *s, const char *service_id,
                                       struct store_iter *it)
 {
-    return iterate(index_group(s, false, service_id), it);
+    const struct group *g = index_group(s, false, service_id);
+
+    return iterate(g, g != NULL ? tree_first(&g->tasks) : NULL, it);
 }
 
 const Skep__Task *store_node_tasks(const struct store *s, const char *node_id,
                                    struct store_iter *it)
 {
-    return iterate(index_group(s, true, node_id), it);
+    const struct group *g = index_group(s, true, node_id);
+
+    return iterate(g, g != NULL ? tree_first(&g->tasks) : NULL, it);
+}
+
+/* Everything of a lower slot sorts before; the slot itself and all above after. */
+static int slot_key(const void *key, const struct tree_node *n)
+{
+    return *(const uint64_t *)key <= CONTAINER_OF(n, struct entry, by_service)->slot ? -1 : 1;
+}
+
+const Skep__Task *store_slot_tasks(const struct store *s, const char *service_id, uint64_t slot,
+                                   struct store_iter *it)
+{
+    const struct group *g = index_group(s, false, service_id);
+
+    return iterate(g, g != NULL ? tree_after(&g->tasks, &slot, slot_key) : NULL, it);
 }
 
 const Skep__Task *store_iter_next(struct store_iter *it)
@@ -334,15 +355,9 @@ const Skep__Task *store_iter_next(struct store_iter *it)
 
     if (e == NULL)
         return NULL;
-    struct tree_node *n = tree_next(g->by_node ? &e->by_node : &e->by_service);
-    if (n == NULL) {
-        it->at = NULL;
-        return NULL;
-    }
-    e = g->by_node ? CONTAINER_OF(n, struct entry, by_node)
-                   : CONTAINER_OF(n, struct entry, by_service);
+    e = member(g, tree_next(g->by_node ? &e->by_node : &e->by_service));
     it->at = e;
-    return (const Skep__Task *)e->object;
+    return e != NULL ? (const Skep__Task *)e->object : NULL;
 }
 
 size_t store_service_task_count(const struct store *s, const char *service_id)

@@ -88,6 +88,10 @@ const Skep__Task *store_service_tasks(const struct store *s, const char *service
                                       struct store_iter *it);
 const Skep__Task *store_node_tasks(const struct store *s, const char *node_id,
                                    struct store_iter *it);
+/* Begins with the first task of that slot or, when it has none, of the next one: go on while
+ * task->slot == slot. O(log n). */
+const Skep__Task *store_slot_tasks(const struct store *s, const char *service_id, uint64_t slot,
+                                   struct store_iter *it);
 const Skep__Task *store_iter_next(struct store_iter *it);
 size_t store_service_task_count(const struct store *s, const char *service_id);
 

@@ -157,6 +157,13 @@ static void check_groups(const struct model *m)
             got++;
         }
         ck_assert_uint_eq(got, want);
+        for (uint64_t slot = 0; slot < 6; slot++) {
+            const Skep__Task *t = store_slot_tasks(f.s, numbered("service", s), slot, &it);
+
+            for (; t != NULL && t->slot == slot; t = store_iter_next(&it))
+                got--;
+        }
+        ck_assert_uint_eq(got, 0);
         ck_assert_uint_eq(store_service_task_count(f.s, numbered("service", s)), want);
     }
     for (int n = 1; n < 5; n++) {
