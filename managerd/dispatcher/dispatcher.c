@@ -174,6 +174,31 @@ bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, stru
     return false;
 }
 
+void *dispatcher_take_call(struct dispatcher *d)
+{
+    struct report_queue *queues[] = { &d->done, &d->flying, &d->waiting };
+    struct session *s, *next;
+
+    for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
+        struct report_batch *b = report_queue_pop(queues[i]);
+
+        if (b != NULL) {
+            void *call = b->call;
+
+            report_batch_free(d, b);
+            return call;
+        }
+    }
+    if (d->returned_count > 0)
+        return d->returned[--d->returned_count];
+    HASH_ITER(hh, d->sessions, s, next)
+    {
+        if (s->parked != NULL)
+            return TAKE_PTR(s->parked);
+    }
+    return NULL;
+}
+
 size_t dispatcher_session_count(const struct dispatcher *d)
 {
     return HASH_COUNT(d->sessions);

@@ -74,6 +74,9 @@ struct dispatcher_due {
 };
 bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, struct arena *a,
                           struct dispatcher_due *ret);
+/* Any call that still waits, for whatever; NULL when none does. Before stop: they all need answers.
+ */
+void *dispatcher_take_call(struct dispatcher *d);
 
 /* True if session_id is live and of this node. */
 bool dispatcher_session_valid(const struct dispatcher *d, const char *node_id,
