@@ -139,14 +139,19 @@ void inbox_post(struct inbox *in, inbox_fn *fn, void *ctx, void *arg)
     (void)pthread_mutex_unlock(&in->lock);
 }
 
-void inbox_cancel(struct inbox *in, const void *ctx)
+uint32_t inbox_cancel(struct inbox *in, const void *ctx)
 {
+    uint32_t count = 0;
+
     (void)pthread_mutex_lock(&in->lock);
     for (uint32_t i = 0; i < in->count; i++) {
         struct record *r = &in->ring[(in->first + i) % in->allocated];
 
-        if (r->ctx == ctx)
+        if (r->fn != NULL && r->ctx == ctx) {
             r->fn = NULL;
+            count++;
+        }
     }
     (void)pthread_mutex_unlock(&in->lock);
+    return count;
 }

@@ -20,7 +20,8 @@ struct inbox *inbox_new(struct loop *l, uint32_t capacity, struct err *e);
 void inbox_free(struct inbox *in);
 /* Asserts that there is room: capacity is a design figure, not a tuning knob. */
 void inbox_post(struct inbox *in, inbox_fn *fn, void *ctx, void *arg);
-/* On the loop thread: drops the waiting records of ctx, which nobody posts for any more. O(n). */
-void inbox_cancel(struct inbox *in, const void *ctx);
+/* On the loop thread: drops the waiting records of ctx, which nobody posts for any more, and
+ * returns how many there were. O(n). */
+uint32_t inbox_cancel(struct inbox *in, const void *ctx);
 
 #endif

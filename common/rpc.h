@@ -1,6 +1,8 @@
-/* Unary calls over nng REQ/REP: `tls+tcp://` with mutual TLS between hosts (common/tls.h), `ipc://`
- * for the local socket. One envelope (proto/rpc.proto), a deadline on every call, size limits
- * before any parsing, the verified peer handed over with every request.
+/* Unary calls over nng's byte streams: `tls+tcp://` with mutual TLS between hosts (common/tls.h),
+ * `ipc://` for the local socket. One envelope (proto/rpc.proto), many calls at once on one
+ * connection, a deadline on every call, size limits before any parsing, the verified peer handed
+ * over with every request. A call is executed at most once: nothing is ever sent again (why not
+ * nng's REQ/REP sockets: common/rpc_conn.h).
  *
  * Threads: every function and callback here belongs to the loop thread; nng's threads only post to
  * the inbox that the rpc object owns. */
@@ -20,14 +22,20 @@
 
 enum {
     RPC_MESSAGE_BYTES_MAX = 4 << 20, /* a whole request or response */
-    RPC_SERVER_SLOTS = 4096,         /* calls that one listener holds open (blocking queries) */
+    RPC_SERVER_SLOTS = 32768,        /* calls that one listener holds open (blocking queries) */
     RPC_CLIENT_CALLS_MAX = 1024,     /* calls that one peer object keeps in flight */
     RPC_DEADLINE_MS_MAX = 10 * 60 * 1000,
+    RPC_CONNECTIONS_MAX = 16384, /* of one listener */
+    RPC_HANDSHAKES_MAX = 512,    /* of these, not yet through the handshake */
+    RPC_CONNECT_MS_MAX = 5000,
+    RPC_BACKOFF_MS_MIN = 50, /* between attempts to connect; doubles, with jitter */
+    RPC_BACKOFF_MS_MAX = 1000,
 };
 
 struct rpc; /* one per process: the bridge between nng and a loop */
 
 struct rpc *rpc_new(struct loop *l, struct err *e);
+/* After every server and client of it was freed; not from a callback. */
 void rpc_free(struct rpc *rpc);
 
 /* ---- serving ---- */
@@ -44,16 +52,17 @@ struct rpc_peer {
     char address[64]; /* remote ip:port, "" for ipc */
 };
 
-/* Called for every well-formed request. The handler must call rpc_reply() or rpc_reply_error()
- * exactly once, now or later. req is borrowed until then. */
+/* Called for every well-formed request. The handler must call one of the rpc_reply functions
+ * exactly once, now or later. peer and req are borrowed until then. */
 typedef void rpc_handler_fn(void *ctx, struct rpc_call *call, const struct rpc_peer *peer,
                             const Skep__Request *req);
 
 struct rpc_listen_options {
-    const char *url;          /* "tls+tcp://0.0.0.0:2377" or "ipc:///run/skep/control.sock" */
-    struct tls_context *tls;  /* NULL for ipc; may be updated later (certificate renewal) */
-    size_t message_bytes_max; /* 0 = RPC_MESSAGE_BYTES_MAX */
-    uint32_t slot_count;      /* 0 = RPC_SERVER_SLOTS; beyond it callers wait in the kernel */
+    const char *url;           /* "tls+tcp://0.0.0.0:2377" or "ipc:///run/skep/control.sock" */
+    struct tls_context *tls;   /* NULL for ipc; may be updated later (certificate renewal) */
+    size_t message_bytes_max;  /* 0 = RPC_MESSAGE_BYTES_MAX */
+    uint32_t slot_count;       /* 0 = RPC_SERVER_SLOTS; beyond it calls are answered ERR_BUSY */
+    uint32_t connection_count; /* 0 = RPC_CONNECTIONS_MAX; beyond it connections are closed */
     rpc_handler_fn *handler;
     void *ctx;
 };
@@ -61,6 +70,14 @@ struct rpc_listen_options {
 struct rpc_server *rpc_listen(struct rpc *rpc, const struct rpc_listen_options *o, struct err *e);
 /* Refuses new calls, drops the unanswered ones and closes. Their rpc_call pointers are dead. */
 void rpc_server_free(struct rpc_server *s);
+/* The TCP port that is listened on (the url may say 0); 0 for ipc. */
+uint16_t rpc_server_port(const struct rpc_server *s);
+
+struct rpc_server_stats {
+    uint32_t connection_count, handshake_count, call_count; /* now */
+    uint64_t accepted, refused, requests, malformed;        /* since the start */
+};
+void rpc_server_stats(const struct rpc_server *s, struct rpc_server_stats *ret);
 
 /* body may be NULL for an empty answer; it is packed before return and stays the caller's. */
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *body);
@@ -69,15 +86,17 @@ void rpc_reply_error(struct rpc_call *call, int code, const char *message);
 void rpc_reply_not_leader(struct rpc_call *call, const char *leader_address);
 /* Answers with a response that another manager gave (forwarding). */
 void rpc_reply_raw(struct rpc_call *call, const Skep__Response *response);
-/* True when the caller's deadline has passed or its connection is gone: the answer has no reader.
- */
+/* True when the caller's deadline has passed, it gave up or its connection is gone: the answer has
+ * no reader (but must still be given). */
 bool rpc_call_expired(const struct rpc_call *call, uint64_t now_ms);
 /* Loop time by which the caller wants the answer. */
 uint64_t rpc_call_deadline_ms(const struct rpc_call *call);
 
 /* ---- calling ---- */
 
-struct rpc_client; /* one remote address; reconnects by itself, with back-off and jitter */
+/* One remote address. Connects when there is a call, keeps the connection, and connects again, at
+ * most every RPC_BACKOFF_MS; calls that start in between fail at once with the last reason. */
+struct rpc_client;
 
 struct rpc_client_options {
     const char *url;         /* "tls+tcp://10.77.0.11:2377" or "ipc://…" */
@@ -91,10 +110,14 @@ struct rpc_client *rpc_client_new(struct rpc *rpc, const struct rpc_client_optio
                                   struct err *e);
 /* Calls in flight complete with -ERR_CANCELED before this returns. */
 void rpc_client_free(struct rpc_client *c);
+/* True while the handshake is behind and the connection stands. */
+bool rpc_client_connected(const struct rpc_client *c);
 
 /* Exactly one callback per successful rpc_call_start(), never from inside it. rc: 0 or -ERR_*: the
- * transport's (TIMEOUT, UNAVAILABLE, …) or the server's code with its message in e. response is
- * borrowed for the callback and NULL when the transport failed; response->body holds the answer. */
+ * transport's (TIMEOUT, UNAVAILABLE, UNAUTHENTICATED, …), with a message that names the address and
+ * the reason, or the server's code with its message in e. response is borrowed for the callback and
+ * NULL when the transport failed; response->body holds the answer. After UNAVAILABLE or TIMEOUT the
+ * call may or may not have been executed. The callback may free the client. */
 typedef void rpc_done_fn(void *ctx, int rc, const Skep__Response *response, const struct err *e);
 
 struct rpc_request {

@@ -154,7 +154,7 @@ void worker_free(struct worker *w)
     (void)pthread_cond_broadcast(&w->changed);
     (void)pthread_mutex_unlock(&w->lock);
     ASSERT(pthread_join(w->thread, NULL) == 0);
-    inbox_cancel(w->inbox, w);
+    (void)inbox_cancel(w->inbox, w); /* drop_all() has them too */
     drop_all(w, &w->finished);
     drop_all(w, &w->waiting);
     (void)pthread_cond_destroy(&w->changed);
