@@ -379,7 +379,8 @@ static int set_up_dialer(struct rpc_client *c, struct err *e)
         return -ERR_INTERNAL;
     rv = nng_stream_dialer_set_ptr(c->dialer, NNG_OPT_TLS_CONFIG, cfg);
     nng_tls_config_free(cfg);
-    (void)nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_KEEPALIVE, true); /* pings do more */
+    if (rv == 0) /* the parts of a handshake are small writes, each waited for */
+        rv = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_NODELAY, true);
     return rv == 0 ? 0 : rpc_nng_err(e, rv);
 }
 

@@ -496,7 +496,9 @@ static int start(struct rpc_server *s, const char *url, struct err *e)
         rc = set_up_tls(s, e);
         if (rc < 0)
             return rc;
-        (void)nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_KEEPALIVE, true);
+        rv = nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_NODELAY, true);
+        if (rv != 0)
+            return rpc_nng_err(e, rv);
     } else {
         (void)nng_stream_listener_set_int(s->listener, NNG_OPT_IPC_PERMISSIONS, 0600);
     }
