@@ -12,7 +12,10 @@ enum {
     FIRST_RECORD_END =
         WAL_HEADER_BYTES + WAL_RECORD_HEADER_BYTES + WAL_CHECKPOINT_BYTES + SEAL_TAG_BYTES,
     MARK_BYTES = WAL_RECORD_HEADER_BYTES + SEAL_TAG_BYTES,
-    STATE_SHARE = 4, /* 1/4 of the last segment belongs to hard states when there is no reserve */
+    /* Without a reserve, the last part of a segment belongs to hard states: 3 000 votes. */
+    STATE_ROOM_SHARE = 4,
+    STATE_ROOM_BYTES_MAX = 256 << 10,
+    FULL_EIGHTHS = 3, /* left of a segment without successor when the log calls itself full */
     SMALL_SEGMENT_SHIFTS = 8, /* how often the first segment is halved to fit a full disk */
 };
 
@@ -361,7 +364,7 @@ static uint64_t state_room(const struct wal *w)
 {
     uint64_t bytes = w->segments[w->segment_count - 1].bytes;
 
-    return w->reserve.fd >= 0 ? 0 : bytes / STATE_SHARE;
+    return w->reserve.fd >= 0 ? 0 : MIN(bytes / STATE_ROOM_SHARE, (uint64_t)STATE_ROOM_BYTES_MAX);
 }
 
 enum wal_space wal_space(const struct wal *w)
@@ -371,7 +374,7 @@ enum wal_space wal_space(const struct wal *w)
     if (w->reserve.fd >= 0)
         return WAL_SPACE_OK;
     uint64_t bytes = w->segments[w->segment_count - 1].bytes;
-    return w->end + state_room(w) + state_room(w) / 2 > bytes ? WAL_SPACE_FULL : WAL_SPACE_LOW;
+    return w->end + bytes * FULL_EIGHTHS / 8 > bytes ? WAL_SPACE_FULL : WAL_SPACE_LOW;
 }
 
 /* Makes room for a record of the given size in the active segment, perhaps a new one. */

@@ -90,7 +90,7 @@ size_t wal_entry_bytes_max(const struct wal *w);
 enum wal_space {
     WAL_SPACE_OK,
     WAL_SPACE_LOW,  /* no reserve: take no new proposals, except those that free something */
-    WAL_SPACE_FULL, /* entries are refused too */
+    WAL_SPACE_FULL, /* take no entries at all; what is under way still finds room */
 };
 enum wal_space wal_space(const struct wal *w);
 /* Makes the reserve segment when it is missing: call it when idle, and from time to time while
