@@ -30,38 +30,40 @@ extern const struct core_ops dispatcher_ops;
 struct dispatcher *dispatcher_new(void);
 void dispatcher_free(struct dispatcher *d);
 
-/* Who calls, from the verified certificate. */
-struct dispatcher_caller {
-    const char *node_id;
+/* One call of an agent. */
+struct dispatcher_call {
+    const struct core_env *env;
+    const char *node_id; /* from the verified certificate */
     const char *address; /* ip as seen by the manager */
+    struct arena *arena; /* where answers are built; lives until they are packed */
+    void *call;          /* what dispatcher_next_call() gives back */
+    uint64_t until_ms;   /* a waiting call is due then at the latest */
 };
 
 /* Opens a session for a node of the store. Closes the node's older session. Errors: NOT_FOUND (no
  * such node: removed), RATE, CONFLICT (another machine holds a live session under this id). Sets
- * the session's part of *ret; strings live in a. */
-int dispatcher_open(struct dispatcher *d, const struct core_env *env,
-                    const struct dispatcher_caller *caller, const Skep__SessionRequest *req,
-                    struct arena *a, Skep__SessionResponse *ret, struct err *e) MUST_CHECK;
+ * the session's part of *ret. */
+int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
+                    const Skep__SessionRequest *req, Skep__SessionResponse *ret,
+                    struct err *e) MUST_CHECK;
 
 /* -ERR_STALE: no such session, register again. *ret_beat_ms: until the next beat. */
-int dispatcher_beat(struct dispatcher *d, const struct core_env *env,
-                    const struct dispatcher_caller *caller, const Skep__HeartbeatRequest *req,
-                    uint32_t *ret_beat_ms, struct err *e) MUST_CHECK;
+int dispatcher_beat(struct dispatcher *d, const struct dispatcher_call *c,
+                    const Skep__HeartbeatRequest *req, uint32_t *ret_beat_ms,
+                    struct err *e) MUST_CHECK;
 
-/* Assignments. *ret_ready true: *ret is the answer (lives in a and in the store). False: nothing is
- * new; call was parked until something is or until_ms passes, and dispatcher_next_call() gives it
- * back. One parked call per session: an older one is given back at once. */
-int dispatcher_assignments(struct dispatcher *d, const struct core_env *env,
-                           const struct dispatcher_caller *caller,
-                           const Skep__AssignmentsRequest *req, void *call, uint64_t until_ms,
-                           struct arena *a, bool *ret_ready, Skep__AssignmentsResponse *ret,
+/* Assignments. 0: *ret is the answer. DISPATCHER_PARKED: nothing is new; the call waits until
+ * something is or until_ms passes, and dispatcher_next_call() gives it back. One waiting call per
+ * session: an older one is given back at once. */
+enum { DISPATCHER_PARKED = 1 };
+int dispatcher_assignments(struct dispatcher *d, const struct dispatcher_call *c,
+                           const Skep__AssignmentsRequest *req, Skep__AssignmentsResponse *ret,
                            struct err *e) MUST_CHECK;
 
-/* Takes reports in; call is given back by dispatcher_next_call() once they are committed.
+/* Takes reports in; the call is given back by dispatcher_next_call() once they are committed.
  * -ERR_BUSY when DISPATCHER_REPORTS_MAX are waiting. */
-int dispatcher_report(struct dispatcher *d, const struct core_env *env,
-                      const struct dispatcher_caller *caller, const Skep__TaskStatusRequest *req,
-                      void *call, struct err *e) MUST_CHECK;
+int dispatcher_report(struct dispatcher *d, const struct dispatcher_call *c,
+                      const Skep__TaskStatusRequest *req, struct err *e) MUST_CHECK;
 
 /* Calls that are due, one per call until false. For assignments *ret is filled (rc 0); for reports
  * *ret_unknown lists tasks that are not the node's. rc < 0: answer with that error. */

@@ -136,14 +136,14 @@ static struct session *session_of_node(struct dispatcher *d, const char *node_id
     return s;
 }
 
-static void queue_ready(struct dispatcher *d, const struct dispatcher_caller *caller,
+static void queue_ready(struct dispatcher *d, const struct dispatcher_call *call,
                         const Skep__NodeDescription *description)
 {
     struct node_change *c = xcalloc(1, sizeof(*c));
 
-    memcpy(c->node_id, caller->node_id, strlen(caller->node_id) + 1);
+    memcpy(c->node_id, call->node_id, strlen(call->node_id) + 1);
     c->ready = true;
-    (void)snprintf(c->address, sizeof(c->address), "%s", caller->address);
+    (void)snprintf(c->address, sizeof(c->address), "%s", call->address);
     if (description != NULL) {
         size_t size = skep__node_description__get_packed_size(description);
         CLEANUP_FREE uint8_t *packed = xmalloc(size);
@@ -155,46 +155,45 @@ static void queue_ready(struct dispatcher *d, const struct dispatcher_caller *ca
     node_change_add(d, c);
 }
 
-int dispatcher_open(struct dispatcher *d, const struct core_env *env,
-                    const struct dispatcher_caller *caller, const Skep__SessionRequest *req,
-                    struct arena *a, Skep__SessionResponse *ret, struct err *e)
+int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
+                    const Skep__SessionRequest *req, Skep__SessionResponse *ret, struct err *e)
 {
-    const Skep__Node *node = store_node(env->store, caller->node_id);
+    const Skep__Node *node = store_node(c->env->store, c->node_id);
 
     ASSERT(d->leading);
     if (node == NULL)
         return err_set(e, ERR_NOT_FOUND,
                        "node %s is not part of this cluster: it was removed; leave and join again",
-                       caller->node_id);
+                       c->node_id);
     if (req->description == NULL || req->description->resources == NULL)
         return err_set(e, ERR_INVALID, "description: missing");
     if (HASH_COUNT(d->sessions) >= DISPATCHER_SESSIONS_MAX)
         return err_set(e, ERR_TOO_BIG, "more than %d sessions", DISPATCHER_SESSIONS_MAX);
 
-    struct session *s = session_of_node(d, caller->node_id);
-    int rc = register_allowed(s, env, e);
+    struct session *s = session_of_node(d, c->node_id);
+    int rc = register_allowed(s, c->env, e);
     if (rc < 0)
         return rc;
     if (!s->closed && strncmp(s->boot_id, req->boot_id, sizeof(s->boot_id) - 1) != 0)
         return err_set(e, ERR_CONFLICT,
                        "another machine is connected as node %s; is this host a clone? "
                        "leave and join again here, or wait until the other one is gone",
-                       caller->node_id);
+                       c->node_id);
 
     session_return_call(d, s);
     known_clear(&s->known);
     known_clear(&s->dirty);
-    s->id = id_from_prng(env->prng);
+    s->id = id_from_prng(c->env->prng);
     (void)snprintf(s->boot_id, sizeof(s->boot_id), "%s", req->boot_id);
-    s->deadline_ms = session_deadline(env);
+    s->deadline_ms = session_deadline(c->env);
     s->closed = false;
     s->token = 0;
     s->resume_after[0] = '\0';
-    queue_ready(d, caller, req->description);
+    queue_ready(d, c, req->description);
 
     skep__session_response__init(ret);
-    ret->session_id = arena_strdup(a, s->id.s);
-    ret->heartbeat_ms = jittered_beat_ms(env);
+    ret->session_id = arena_strdup(c->arena, s->id.s);
+    ret->heartbeat_ms = jittered_beat_ms(c->env);
     ret->node = (Skep__Node *)node; /* borrowed: the answer is packed before the next apply */
     return 0;
 }
@@ -212,28 +211,25 @@ static struct session *session_check(struct dispatcher *d, const char *node_id,
     return s;
 }
 
-int dispatcher_beat(struct dispatcher *d, const struct core_env *env,
-                    const struct dispatcher_caller *caller, const Skep__HeartbeatRequest *req,
-                    uint32_t *ret_beat_ms, struct err *e)
+int dispatcher_beat(struct dispatcher *d, const struct dispatcher_call *c,
+                    const Skep__HeartbeatRequest *req, uint32_t *ret_beat_ms, struct err *e)
 {
-    struct session *s = session_check(d, caller->node_id, req->session_id, e);
+    struct session *s = session_check(d, c->node_id, req->session_id, e);
 
     if (s == NULL)
         return -ERR_STALE;
-    s->deadline_ms = session_deadline(env);
+    s->deadline_ms = session_deadline(c->env);
     if (req->description != NULL)
-        queue_ready(d, caller, req->description);
-    *ret_beat_ms = jittered_beat_ms(env);
+        queue_ready(d, c, req->description);
+    *ret_beat_ms = jittered_beat_ms(c->env);
     return 0;
 }
 
-int dispatcher_assignments(struct dispatcher *d, const struct core_env *env,
-                           const struct dispatcher_caller *caller,
-                           const Skep__AssignmentsRequest *req, void *call, uint64_t until_ms,
-                           struct arena *a, bool *ret_ready, Skep__AssignmentsResponse *ret,
+int dispatcher_assignments(struct dispatcher *d, const struct dispatcher_call *c,
+                           const Skep__AssignmentsRequest *req, Skep__AssignmentsResponse *ret,
                            struct err *e)
 {
-    struct session *s = session_check(d, caller->node_id, req->session_id, e);
+    struct session *s = session_check(d, c->node_id, req->session_id, e);
 
     if (s == NULL)
         return -ERR_STALE;
@@ -244,14 +240,12 @@ int dispatcher_assignments(struct dispatcher *d, const struct core_env *env,
         s->resume_after[0] = '\0';
     }
     if (assign_pending(s)) {
-        assign_answer(s, env, a, ret);
-        *ret_ready = true;
+        assign_answer(s, c->env, c->arena, ret);
         return 0;
     }
-    s->parked = call;
-    s->parked_until_ms = until_ms;
-    *ret_ready = false;
-    return 0;
+    s->parked = c->call;
+    s->parked_until_ms = c->until_ms;
+    return DISPATCHER_PARKED;
 }
 
 bool dispatcher_session_valid(const struct dispatcher *d, const char *node_id,
@@ -262,8 +256,8 @@ bool dispatcher_session_valid(const struct dispatcher *d, const char *node_id,
     return s != NULL && !s->closed && strcmp(s->id.s, session_id) == 0;
 }
 
-static struct report_batch *batch_new(const struct dispatcher_caller *caller,
-                                      const Skep__TaskStatusRequest *req, void *call)
+static struct report_batch *batch_new(const struct dispatcher_call *c,
+                                      const Skep__TaskStatusRequest *req)
 {
     struct report_batch *b = xcalloc(1, sizeof(*b));
     size_t size = skep__task_status_request__get_packed_size(req);
@@ -272,16 +266,15 @@ static struct report_batch *batch_new(const struct dispatcher_caller *caller,
     (void)skep__task_status_request__pack(req, packed);
     b->request = skep__task_status_request__unpack(NULL, size, packed);
     ASSERT(b->request != NULL);
-    b->call = call;
-    memcpy(b->node_id, caller->node_id, strlen(caller->node_id) + 1);
+    b->call = c->call;
+    memcpy(b->node_id, c->node_id, strlen(c->node_id) + 1);
     return b;
 }
 
-int dispatcher_report(struct dispatcher *d, const struct core_env *env,
-                      const struct dispatcher_caller *caller, const Skep__TaskStatusRequest *req,
-                      void *call, struct err *e)
+int dispatcher_report(struct dispatcher *d, const struct dispatcher_call *c,
+                      const Skep__TaskStatusRequest *req, struct err *e)
 {
-    struct session *s = session_check(d, caller->node_id, req->session_id, e);
+    struct session *s = session_check(d, c->node_id, req->session_id, e);
 
     if (s == NULL)
         return -ERR_STALE;
@@ -294,8 +287,8 @@ int dispatcher_report(struct dispatcher *d, const struct core_env *env,
         if (req->updates[i]->status == NULL)
             return err_set(e, ERR_INVALID, "updates[%zu].status: missing", i);
     }
-    s->deadline_ms = MAX(s->deadline_ms, session_deadline(env)); /* a report is a sign of life */
+    s->deadline_ms = MAX(s->deadline_ms, session_deadline(c->env)); /* a report is a sign of life */
     d->report_count += req->n_updates;
-    report_queue_push(&d->waiting, batch_new(caller, req, call));
+    report_queue_push(&d->waiting, batch_new(c, req));
     return 0;
 }

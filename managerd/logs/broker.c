@@ -282,8 +282,7 @@ static void read_answer(struct log_broker *b, struct subscription *s, const stru
     }
 }
 
-int log_broker_read(struct log_broker *b, const struct core_env *env, const char *id, void *call,
-                    uint64_t until_ms, struct arena *a, bool *ret_ready,
+int log_broker_read(struct log_broker *b, const struct log_call *c, const char *id,
                     Skep__LogsReadResponse *ret, struct err *e)
 {
     struct subscription *s = find(b, id);
@@ -293,15 +292,14 @@ int log_broker_read(struct log_broker *b, const struct core_env *env, const char
                        "log subscription is over: the leader changed, or nobody read for %d s",
                        LOGS_IDLE_MS_MAX / 1000);
     give_back(b, TAKE_PTR(s->parked));
-    s->read_ms = env->now_ms;
-    *ret_ready = s->first != NULL || finished(s) || until_ms <= env->now_ms;
-    if (*ret_ready) {
-        read_answer(b, s, env, a, ret);
-    } else {
-        s->parked = call;
-        s->parked_until_ms = until_ms;
+    s->read_ms = c->env->now_ms;
+    if (s->first != NULL || finished(s) || c->until_ms <= c->env->now_ms) {
+        read_answer(b, s, c->env, c->arena, ret);
+        return 0;
     }
-    return 0;
+    s->parked = c->call;
+    s->parked_until_ms = c->until_ms;
+    return LOGS_PARKED;
 }
 
 /* ---- agents -------------------------------------------------------------------------------------
@@ -356,30 +354,28 @@ static void listen_answer(struct log_broker *b, const struct core_env *env, cons
     }
 }
 
-int log_broker_listen(struct log_broker *b, const struct core_env *env, const char *node_id,
-                      uint64_t since, void *call, uint64_t until_ms, struct arena *a,
-                      bool *ret_ready, Skep__LogSubscriptionsResponse *ret, struct err *e)
+int log_broker_listen(struct log_broker *b, const struct log_call *c, uint64_t since,
+                      Skep__LogSubscriptionsResponse *ret, struct err *e)
 {
     struct listener *l;
 
-    HASH_FIND_STR(b->listeners, node_id, l);
+    HASH_FIND_STR(b->listeners, c->node_id, l);
     if (l == NULL) {
         if (HASH_COUNT(b->listeners) >= LOGS_LISTENERS_MAX)
             return err_set(e, ERR_BUSY, "more than %d agents listen", LOGS_LISTENERS_MAX);
         l = xcalloc(1, sizeof(*l));
-        memcpy(l->node_id, node_id, strlen(node_id) + 1);
+        memcpy(l->node_id, c->node_id, strlen(c->node_id) + 1);
         HASH_ADD_STR(b->listeners, node_id, l);
     }
     give_back(b, TAKE_PTR(l->parked));
-    *ret_ready = since != b->token || until_ms <= env->now_ms;
-    if (*ret_ready) {
-        listen_answer(b, env, node_id, a, ret);
-    } else {
-        l->parked = call;
-        l->parked_until_ms = until_ms;
-        l->seen = since;
+    if (since != b->token || c->until_ms <= c->env->now_ms) {
+        listen_answer(b, c->env, c->node_id, c->arena, ret);
+        return 0;
     }
-    return 0;
+    l->parked = c->call;
+    l->parked_until_ms = c->until_ms;
+    l->seen = since;
+    return LOGS_PARKED;
 }
 
 static void take_entry(struct subscription *s, const char *node_id, const Skep__Task *t,
@@ -421,31 +417,28 @@ static void node_is_done(struct subscription *s, const char *node_id, const char
         warn(s, "node", node_id, error);
 }
 
-int log_broker_publish(struct log_broker *b, const struct core_env *env, const char *node_id,
-                       const Skep__LogPublishRequest *req, Skep__LogPublishResponse *ret,
-                       struct err *e)
+void log_broker_publish(struct log_broker *b, const struct log_call *c,
+                        const Skep__LogPublishRequest *req, Skep__LogPublishResponse *ret)
 {
     struct subscription *s = find(b, req->subscription_id);
 
-    (void)e; /* an ended subscription is an answer, not an error */
     skep__log_publish_response__init(ret);
     if (s == NULL) {
         ret->stop = true;
-        return 0;
+        return;
     }
     for (size_t i = 0; i < req->n_entries; i++) {
-        const Skep__Task *t = store_task(env->store, req->entries[i]->task_id);
+        const Skep__Task *t = store_task(c->env->store, req->entries[i]->task_id);
 
         /* A node speaks for its own tasks only, and only for those that were asked for. */
-        if (t == NULL || strcmp(t->node_id, node_id) != 0 || !selected(s->request, t))
+        if (t == NULL || strcmp(t->node_id, c->node_id) != 0 || !selected(s->request, t))
             continue;
-        take_entry(s, node_id, t, req->entries[i]);
+        take_entry(s, c->node_id, t, req->entries[i]);
     }
     if (req->done)
-        node_is_done(s, node_id, req->error);
+        node_is_done(s, c->node_id, req->error);
     if (s->bytes > LOGS_QUEUE_BYTES_MAX)
         ret->pause_ms = LOGS_PAUSE_MS;
-    return 0;
 }
 
 /* ---- waiting calls ------------------------------------------------------------------------------

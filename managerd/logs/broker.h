@@ -31,21 +31,28 @@ void log_broker_free(struct log_broker *b);
 
 int log_broker_open(struct log_broker *b, const struct core_env *env,
                     const Skep__LogsOpenRequest *req, struct id *ret_id, struct err *e) MUST_CHECK;
-/* *ret_ready false: call is parked. An older call of the same subscription is given back. */
-int log_broker_read(struct log_broker *b, const struct core_env *env, const char *id, void *call,
-                    uint64_t until_ms, struct arena *a, bool *ret_ready,
+/* A call of a reader or an agent. */
+struct log_call {
+    const struct core_env *env;
+    const char *node_id; /* agents: from the verified certificate */
+    struct arena *arena; /* where answers are built */
+    void *call;          /* what is given back when a waiting call is due */
+    uint64_t until_ms;
+};
+enum { LOGS_PARKED = 1 };
+
+/* 0: *ret is the answer. LOGS_PARKED: the call waits; an older one of the same subscription is
+ * given back. */
+int log_broker_read(struct log_broker *b, const struct log_call *c, const char *id,
                     Skep__LogsReadResponse *ret, struct err *e) MUST_CHECK;
 
 /* ---- agents ---- */
 
 /* As log_broker_read, for the subscriptions that concern a node. */
-int log_broker_listen(struct log_broker *b, const struct core_env *env, const char *node_id,
-                      uint64_t since, void *call, uint64_t until_ms, struct arena *a,
-                      bool *ret_ready, Skep__LogSubscriptionsResponse *ret,
-                      struct err *e) MUST_CHECK;
-int log_broker_publish(struct log_broker *b, const struct core_env *env, const char *node_id,
-                       const Skep__LogPublishRequest *req, Skep__LogPublishResponse *ret,
-                       struct err *e) MUST_CHECK;
+int log_broker_listen(struct log_broker *b, const struct log_call *c, uint64_t since,
+                      Skep__LogSubscriptionsResponse *ret, struct err *e) MUST_CHECK;
+void log_broker_publish(struct log_broker *b, const struct log_call *c,
+                        const Skep__LogPublishRequest *req, Skep__LogPublishResponse *ret);
 
 /* ---- waiting calls ---- */
 

@@ -67,9 +67,11 @@ static struct id open_service(struct world *w, bool follow)
     return id;
 }
 
-static Skep__LogPublishResponse publish(struct world *w, const char *node, const char *id,
-                                        const char *task, size_t bytes, bool done)
+/* bytes 0: nothing to say but that it is done. */
+static Skep__LogPublishResponse publish(struct world *w, const char *node, struct id id,
+                                        const char *task, size_t bytes)
 {
+    struct log_call c = { .env = &w->env, .node_id = node, .arena = &w->f.arena };
     Skep__LogPublishRequest req = SKEP__LOG_PUBLISH_REQUEST__INIT;
     Skep__LogPublishEntry entry = SKEP__LOG_PUBLISH_ENTRY__INIT;
     Skep__LogPublishEntry *entries[] = { &entry };
@@ -77,22 +79,35 @@ static Skep__LogPublishResponse publish(struct world *w, const char *node, const
 
     entry.task_id = (char *)task;
     entry.data = (ProtobufCBinaryData){ .len = bytes, .data = arena_alloc(&w->f.arena, bytes) };
-    req.subscription_id = (char *)id;
+    req.subscription_id = id.s;
     req.entries = entries;
     req.n_entries = bytes > 0 ? 1 : 0;
-    req.done = done;
-    ck_assert_int_eq(log_broker_publish(w->b, &w->env, node, &req, &answer, &w->e), 0);
+    req.done = bytes == 0;
+    log_broker_publish(w->b, &c, &req, &answer);
     return answer;
 }
 
-static bool read_logs(struct world *w, const char *id, void *call, Skep__LogsReadResponse *out)
+static bool read_logs(struct world *w, struct id id, void *call, Skep__LogsReadResponse *out)
 {
-    bool ready = false;
+    struct log_call c = {
+        .env = &w->env, .arena = &w->f.arena, .call = call, .until_ms = w->env.now_ms + 1000
+    };
+    int rc = log_broker_read(w->b, &c, id.s, out, &w->e);
 
-    ck_assert_msg(log_broker_read(w->b, &w->env, id, call, w->env.now_ms + 1000, &w->f.arena,
-                                  &ready, out, &w->e) == 0,
-                  "%s", w->e.message);
-    return ready;
+    ck_assert_msg(rc >= 0, "%s", w->e.message);
+    return rc == 0;
+}
+
+static bool listen_for(struct world *w, const char *node, uint64_t since, void *call,
+                       Skep__LogSubscriptionsResponse *out)
+{
+    struct log_call c = {
+        .env = &w->env, .node_id = node, .arena = &w->f.arena, .call = call, .until_ms = 9999
+    };
+    int rc = log_broker_listen(w->b, &c, since, out, &w->e);
+
+    ck_assert_int_ge(rc, 0);
+    return rc == 0;
 }
 
 START_TEST(finite_log_ends_when_every_node_is_done)
@@ -103,19 +118,19 @@ START_TEST(finite_log_ends_when_every_node_is_done)
     struct log_due due;
     int call;
 
-    ck_assert(!read_logs(w, id.s, &call, &out));
-    (void)publish(w, node_a, id.s, "t1", 5, true);
+    ck_assert(!read_logs(w, id, &call, &out));
+    (void)publish(w, node_a, id, "t1", 5);
+    (void)publish(w, node_a, id, "t1", 0);
     ck_assert(log_broker_next_call(w->b, &w->env, &w->f.arena, &due));
     ck_assert_ptr_eq(due.call, &call);
     ck_assert_uint_eq(due.read.n_messages, 1);
     ck_assert_str_eq(due.read.messages[0]->service_id, service);
     ck_assert(!due.read.done);
-    (void)publish(w, node_b, id.s, "t2", 0, true);
-    ck_assert(read_logs(w, id.s, &call, &out));
+    (void)publish(w, node_b, id, "t2", 0);
+    ck_assert(read_logs(w, id, &call, &out));
     ck_assert(out.done);
-    ck_assert_int_eq(
-        log_broker_read(w->b, &w->env, id.s, &call, 0, &w->f.arena, &(bool){ false }, &out, &w->e),
-        -ERR_STALE);
+    struct log_call c = { .env = &w->env, .arena = &w->f.arena };
+    ck_assert_int_eq(log_broker_read(w->b, &c, id.s, &out, &w->e), -ERR_STALE);
     world_free(w);
 }
 END_TEST
@@ -129,8 +144,8 @@ START_TEST(unreachable_node_is_a_warning_not_a_wait)
     n->status->state = SKEP__NODE_STATE__NODE_DOWN;
     ck_assert_int_eq(fixture_update(&w->f, n), 0);
     struct id id = open_service(w, false);
-    (void)publish(w, node_a, id.s, "t1", 0, true);
-    ck_assert(read_logs(w, id.s, w, &out));
+    (void)publish(w, node_a, id, "t1", 0);
+    ck_assert(read_logs(w, id, w, &out));
     ck_assert(out.done);
     ck_assert_uint_eq(out.n_warnings, 1);
     ck_assert_ptr_nonnull(strstr(out.warnings[0], "is not available"));
@@ -143,18 +158,11 @@ START_TEST(agents_hear_of_their_tasks_only)
     struct world *w = world_new();
     Skep__LogSubscriptionsResponse out;
     struct log_due due;
-    bool ready = false;
     int call;
 
-    ck_assert_int_eq(
-        log_broker_listen(w->b, &w->env, node_a, 0, &call, 9999, &w->f.arena, &ready, &out, &w->e),
-        0);
-    ck_assert(ready);
+    ck_assert(listen_for(w, node_a, 0, &call, &out));
     ck_assert_uint_eq(out.n_subscriptions, 0);
-    ck_assert_int_eq(log_broker_listen(w->b, &w->env, node_a, out.token, &call, 9999, &w->f.arena,
-                                       &ready, &out, &w->e),
-                     0);
-    ck_assert(!ready);
+    ck_assert(!listen_for(w, node_a, out.token, &call, &out));
     struct id id = open_service(w, true);
     ck_assert(log_broker_next_call(w->b, &w->env, &w->f.arena, &due));
     ck_assert_ptr_eq(due.call, &call);
@@ -172,8 +180,8 @@ START_TEST(a_node_cannot_speak_for_another)
     struct id id = open_service(w, true);
     Skep__LogsReadResponse out;
 
-    (void)publish(w, node_a, id.s, "t2", 5, false);
-    ck_assert(!read_logs(w, id.s, w, &out));
+    (void)publish(w, node_a, id, "t2", 5);
+    ck_assert(!read_logs(w, id, w, &out));
     world_free(w);
 }
 END_TEST
@@ -188,9 +196,9 @@ START_TEST(slow_reader_is_bounded)
     uint64_t dropped = 0;
 
     for (int i = 0; i < 100; i++)
-        paused = publish(w, node_a, id.s, "t1", 100000, false).pause_ms > 0 || paused;
+        paused = publish(w, node_a, id, "t1", 100000).pause_ms > 0 || paused;
     ck_assert(paused);
-    for (int i = 0; i < 100 && read_logs(w, id.s, w, &out); i++)
+    for (int i = 0; i < 100 && read_logs(w, id, w, &out); i++)
         dropped += out.dropped;
     ck_assert_uint_gt(dropped, 50);
     w->env.now_ms += LOGS_IDLE_MS_MAX + 1000;
@@ -199,7 +207,7 @@ START_TEST(slow_reader_is_bounded)
                                &due); /* the last read waited: answered */
     w->env.now_ms += LOGS_IDLE_MS_MAX + 1000;
     ck_assert(!log_broker_next_call(w->b, &w->env, &w->f.arena, &due));
-    ck_assert(publish(w, node_a, id.s, "t1", 1, false).stop); /* nobody reads: it has ended */
+    ck_assert(publish(w, node_a, id, "t1", 1).stop); /* nobody reads: it has ended */
     world_free(w);
 }
 END_TEST

@@ -109,7 +109,9 @@ static void run(struct fixture *f)
 static int open_session(struct fixture *f, const char *node_id, const char *boot_id)
 {
     struct core_env env = env_of(f);
-    struct dispatcher_caller caller = { node_id, "10.0.0.1" };
+    struct dispatcher_call c = {
+        .env = &env, .node_id = node_id, .address = "10.0.0.1", .arena = &f->arena
+    };
     Skep__SessionRequest req = SKEP__SESSION_REQUEST__INIT;
     Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
     Skep__Resources resources = SKEP__RESOURCES__INIT;
@@ -120,7 +122,7 @@ static int open_session(struct fixture *f, const char *node_id, const char *boot
     description.resources = &resources;
     req.description = &description;
     req.boot_id = (char *)boot_id;
-    int rc = dispatcher_open(f->d, &env, &caller, &req, &f->arena, &answer, &e);
+    int rc = dispatcher_open(f->d, &c, &req, &answer, &e);
     if (rc == 0)
         memcpy(f->session, answer.session_id, sizeof(f->session));
     return rc;
@@ -159,14 +161,19 @@ static int ask(struct fixture *f, uint64_t since, void *call, bool *ready,
                Skep__AssignmentsResponse *answer)
 {
     struct core_env env = env_of(f);
-    struct dispatcher_caller caller = { node_a, "10.0.0.1" };
+    struct dispatcher_call c = {
+        .env = &env, .node_id = node_a, .address = "10.0.0.1", .arena = &f->arena
+    };
     Skep__AssignmentsRequest req = SKEP__ASSIGNMENTS_REQUEST__INIT;
     struct err e = { 0 };
 
     req.session_id = f->session;
     req.since = since;
-    return dispatcher_assignments(f->d, &env, &caller, &req, call, f->now_ms + 10000, &f->arena,
-                                  ready, answer, &e);
+    c.call = call;
+    c.until_ms = f->now_ms + 10000;
+    int rc = dispatcher_assignments(f->d, &c, &req, answer, &e);
+    *ready = rc == 0;
+    return MIN(rc, 0);
 }
 
 static Skep__NodeState state_of(struct fixture *f, const char *id)
@@ -257,7 +264,9 @@ END_TEST
 static int report(struct fixture *f, const char *task_id, Skep__TaskState state, void *call)
 {
     struct core_env env = env_of(f);
-    struct dispatcher_caller caller = { node_a, "10.0.0.1" };
+    struct dispatcher_call c = {
+        .env = &env, .node_id = node_a, .address = "10.0.0.1", .arena = &f->arena
+    };
     Skep__TaskStatusRequest req = SKEP__TASK_STATUS_REQUEST__INIT;
     Skep__TaskStatusUpdate update = SKEP__TASK_STATUS_UPDATE__INIT;
     Skep__TaskStatusUpdate *updates[] = { &update };
@@ -270,7 +279,8 @@ static int report(struct fixture *f, const char *task_id, Skep__TaskState state,
     req.session_id = f->session;
     req.n_updates = 1;
     req.updates = updates;
-    return dispatcher_report(f->d, &env, &caller, &req, call, &e);
+    c.call = call;
+    return dispatcher_report(f->d, &c, &req, &e);
 }
 
 static const struct report_case {
