@@ -25,6 +25,7 @@ struct engine_call {
     uint64_t heard_at_ms;
     uint32_t idle_ms;
     size_t header_bytes;
+    engine_head_fn *on_head;
     engine_data_fn *on_data;
     engine_done_fn *done;
     void *ctx;
@@ -218,13 +219,19 @@ static size_t header_received(char *data, size_t unit, size_t size, void *ctx)
 {
     struct engine_call *c = ctx;
 
-    (void)data;
-    c->header_bytes += unit * size;
+    size *= unit;
+    c->header_bytes += size;
     c->heard_at_ms = loop_now_ms(c->en->loop);
-    if (c->header_bytes <= ENGINE_HEADER_BYTES_MAX)
-        return unit * size;
-    c->abort_rc = -ERR_TOO_BIG;
-    return 0;
+    if (c->header_bytes > ENGINE_HEADER_BYTES_MAX) {
+        c->abort_rc = -ERR_TOO_BIG;
+        return 0;
+    }
+    if (c->on_head != NULL && !c->canceled && size <= 2 && data[0] == '\r' &&
+        call_status(c) >= 200 && call_status(c) < 300) {
+        c->on_head(c->ctx);
+        c->on_head = NULL;
+    }
+    return size;
 }
 
 static size_t body_received(char *data, size_t unit, size_t size, void *ctx)
@@ -422,6 +429,7 @@ struct engine_call *engine_call_start(struct engine *en, const struct engine_req
     buf_init(&c->body, q->on_data != NULL       ? ENGINE_ERROR_BYTES_MAX
                        : q->body_bytes_max != 0 ? q->body_bytes_max
                                                 : ENGINE_BODY_BYTES_MAX);
+    c->on_head = q->on_head;
     c->on_data = q->on_data;
     c->done = q->done;
     c->ctx = q->ctx;
@@ -518,7 +526,7 @@ static size_t ping_header(char *data, size_t unit, size_t size, void *ctx)
                 p->version[out++] = data[at];
         p->version[out] = '\0';
     }
-    return header_received(data, unit, size / (unit == 0 ? 1 : unit), p->call);
+    return header_received(data, 1, size, p->call);
 }
 
 int engine_ping(struct engine *en, uint32_t deadline_ms, engine_done_fn *done, void *ctx,

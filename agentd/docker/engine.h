@@ -42,6 +42,8 @@ struct engine_response {
 typedef void engine_done_fn(void *ctx, const struct engine_response *r);
 /* Bytes of a 2xx answer as they arrive. 0 to go on, -ERR_* to abort the call with that code. */
 typedef int engine_data_fn(void *ctx, const char *data, size_t size);
+/* The head of a 2xx answer has arrived. */
+typedef void engine_head_fn(void *ctx);
 
 struct engine_request {
     const char *method; /* GET, HEAD, POST, DELETE */
@@ -52,7 +54,8 @@ struct engine_request {
     uint32_t idle_ms;          /* longest silence; 0 = not watched. One of the two is set */
     size_t body_bytes_max;     /* 0 = ENGINE_BODY_BYTES_MAX; ignored with on_data */
     bool unversioned;          /* before negotiation: /_ping */
-    bool once; /* on a fresh connection, so that no layer may send it a second time */
+    bool once;               /* on a fresh connection, so that no layer may send it a second time */
+    engine_head_fn *on_head; /* or NULL */
     engine_data_fn *on_data;
     engine_done_fn *done;
     void *ctx;

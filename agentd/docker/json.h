@@ -29,9 +29,4 @@ const json_t *docker_json_get(const json_t *o, const char *key);
 int docker_json_error(const char *body, size_t size, unsigned status, enum err_code code,
                       struct err *e);
 
-/* RFC 3339 with up to nine digits of fraction and a zone ("…Z", "…+02:00") to nanoseconds since
- * 1970. Reads size bytes. -ERR_PROTO when it is anything else or before 1970 ("0001-01-01…" is how
- * the engine writes "never"). */
-int docker_time_parse(const char *text, size_t size, int64_t *ret_ns) MUST_CHECK;
-
 #endif

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 
 void build_init(struct build *b, const Skep__TaskAssignment *a, const struct container_node *n,
                 struct container_plan *plan, struct err *e)
@@ -20,9 +20,9 @@ void build_init(struct build *b, const Skep__TaskAssignment *a, const struct con
     b->e = e;
     buf_init(&b->scratch, TEMPLATE_BYTES_MAX);
     if (t->slot == 0)
-        text_format(b->slot, sizeof(b->slot), "%s", n->node_id);
+        plain_format(b->slot, sizeof(b->slot), "%s", n->node_id);
     else
-        text_format(b->slot, sizeof(b->slot), "%" PRIu64, t->slot);
+        plain_format(b->slot, sizeof(b->slot), "%" PRIu64, t->slot);
     b->context = (struct template_context){
         .service_id = t->service_id,
         .service_name = a->service_name,
@@ -53,7 +53,7 @@ void build_fail(struct build *b, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    text_cut(text);
+    plain_cut(text);
     b->rc = err_set(b->e, ERR_INVALID, "%s", text);
 }
 

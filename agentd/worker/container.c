@@ -7,16 +7,16 @@
 
 #include "agentd/worker/build.h"
 #include "agentd/worker/image.h"
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 
 void container_name(const Skep__TaskAssignment *a, const char *node_id, char *ret, size_t size)
 {
     const Skep__Task *t = a->task;
 
     if (t->slot == 0) /* global services, and slot 0 of jobs */
-        text_format(ret, size, "%s.%s.%s", a->service_name, node_id, t->id);
+        plain_format(ret, size, "%s.%s.%s", a->service_name, node_id, t->id);
     else
-        text_format(ret, size, "%s.%" PRIu64 ".%s", a->service_name, t->slot, t->id);
+        plain_format(ret, size, "%s.%" PRIu64 ".%s", a->service_name, t->slot, t->id);
 }
 
 /* ---- pieces of the body ---- */
@@ -124,8 +124,8 @@ static void add_hosts(struct build *b, json_t *host)
             build_fail(b, "hosts: '%s' is not 'IP name'", c->hosts[i]);
             return;
         }
-        text_format(line, sizeof(line), "%.*s:%.*s", (int)MIN(name_size, (size_t)255), name,
-                    (int)MIN(ip, (size_t)64), c->hosts[i]);
+        plain_format(line, sizeof(line), "%.*s:%.*s", (int)MIN(name_size, (size_t)255), name,
+                     (int)MIN(ip, (size_t)64), c->hosts[i]);
         build_append_str(b, list, line);
     }
 }
@@ -149,7 +149,7 @@ static void add_ulimits(struct build *b, json_t *host)
             build_fail(b, "ulimits: '%s' is not name=soft:hard", text);
             return;
         }
-        text_format(name, sizeof(name), "%.*s", (int)(equals - text), text);
+        plain_format(name, sizeof(name), "%.*s", (int)(equals - text), text);
         soft = hard = strtoll(equals + 1, &end, 10);
         if (end != equals + 1 && *end == ':') {
             const char *second = end + 1;
@@ -199,8 +199,8 @@ static void add_ports(struct build *b, json_t *body, json_t *host)
             exposed = build_object(b, body, "ExposedPorts");
             bindings = build_object(b, host, "PortBindings");
         }
-        text_format(key, sizeof(key), "%" PRIu32 "/%s", p->target_port, protocol_str(p->protocol));
-        text_format(published, sizeof(published), "%" PRIu32, p->published_port);
+        plain_format(key, sizeof(key), "%" PRIu32 "/%s", p->target_port, protocol_str(p->protocol));
+        plain_format(published, sizeof(published), "%" PRIu32, p->published_port);
         if (json_object_get(exposed, key) == NULL)
             (void)build_object(b, exposed, key);
         list = json_object_get(bindings, key);

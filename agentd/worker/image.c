@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 
 static bool is_hex(const char *s, size_t count)
 {
@@ -48,7 +48,7 @@ int image_ref_parse(const char *text, struct image_ref *ret, struct err *e)
 
     if (is_image_id(text)) {
         r.is_id = r.by_digest = true;
-        text_format(r.repo, sizeof(r.repo), "%s", text);
+        plain_format(r.repo, sizeof(r.repo), "%s", text);
         *ret = r;
         return 0;
     }
@@ -83,7 +83,7 @@ int image_ref_parse(const char *text, struct image_ref *ret, struct err *e)
 void image_ref_full(const char *text, const struct image_ref *r, char *ret, size_t size)
 {
     if (r->is_id || r->by_digest)
-        text_format(ret, size, "%s", text);
+        plain_format(ret, size, "%s", text);
     else
-        text_format(ret, size, "%s:%s", r->repo, r->tag);
+        plain_format(ret, size, "%s:%s", r->repo, r->tag);
 }

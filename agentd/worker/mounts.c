@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 
 static const char *propagation_str(Skep__Mount__Propagation p)
 {
@@ -171,7 +171,7 @@ static void add_file(struct build *b, json_t *list, const Skep__FileTarget *targ
         build_fail(b, "%s: uid and gid must be numbers", name);
         return;
     }
-    text_format(f.name, sizeof(f.name), "%c%zu", f.is_secret ? 's' : 'c', p->file_count);
+    plain_format(f.name, sizeof(f.name), "%c%zu", f.is_secret ? 's' : 'c', p->file_count);
     p->files = xrealloc_array(p->files, p->file_count + 1, sizeof(p->files[0]));
     p->files[p->file_count++] = f;
     o = build_append_object(b, list);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 #include "common/assert.h"
 #include "common/mem.h"
 
@@ -65,7 +65,7 @@ void task_init(struct task *t, const Skep__TaskStatus *reported, enum container_
     t->desired = SKEP__TASK_STATE__TASK_NEW;
     if (reported != NULL) {
         t->state = MAX(t->state, reported->state);
-        text_format(t->error, sizeof(t->error), "%s", reported->error);
+        plain_format(t->error, sizeof(t->error), "%s", reported->error);
         if (reported->container != NULL)
             t->container.exit_code = reported->container->exit_code;
         if (container_id[0] == '\0' && reported->container != NULL)
@@ -73,7 +73,7 @@ void task_init(struct task *t, const Skep__TaskStatus *reported, enum container_
     }
     t->message = message_of(t->state);
     t->container.phase = phase;
-    text_format(t->container.id, sizeof(t->container.id), "%s", container_id);
+    plain_format(t->container.id, sizeof(t->container.id), "%s", container_id);
 }
 
 void task_deinit(struct task *t)
@@ -101,7 +101,7 @@ static void move_to(struct task *t, Skep__TaskState state)
 
 static void fail(struct task *t, const char *why)
 {
-    text_format(t->error, sizeof(t->error), "%s", why);
+    plain_format(t->error, sizeof(t->error), "%s", why);
     move_to(t, t->state < SKEP__TASK_STATE__TASK_STARTING ? SKEP__TASK_STATE__TASK_REJECTED
                                                           : SKEP__TASK_STATE__TASK_FAILED);
 }
@@ -124,10 +124,10 @@ static void finish_exited(struct task *t)
         return;
     }
     if (c->exit_code == 0)
-        text_format(t->error, sizeof(t->error), "%s", cause);
+        plain_format(t->error, sizeof(t->error), "%s", cause);
     else
-        text_format(t->error, sizeof(t->error), "task: non-zero exit (%" PRId32 ")%s%s",
-                    c->exit_code, cause[0] == '\0' ? "" : ": ", cause);
+        plain_format(t->error, sizeof(t->error), "task: non-zero exit (%" PRId32 ")%s%s",
+                     c->exit_code, cause[0] == '\0' ? "" : ": ", cause);
     move_to(t, SKEP__TASK_STATE__TASK_FAILED);
 }
 
@@ -278,7 +278,7 @@ static void retry_later(struct task *t, const struct task_event *ev, enum task_o
     if (op == TASK_OP_STOP || op == TASK_OP_KILL)
         t->stop_failed = true;
     if (op != TASK_OP_INSPECT && op != TASK_OP_REMOVE && !task_is_terminal(t->state))
-        text_format(t->error, sizeof(t->error), "%s", ev->error == NULL ? "" : ev->error);
+        plain_format(t->error, sizeof(t->error), "%s", ev->error == NULL ? "" : ev->error);
 }
 
 static void on_success(struct task *t, const struct task_event *ev, enum task_op op)

@@ -1,4 +1,4 @@
-#include "agentd/worker/text.h"
+#include "agentd/worker/plain.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -39,7 +39,7 @@ static size_t character(const unsigned char *s, size_t size)
     return (size_t)follow + 1;
 }
 
-void text_cut(char *text)
+void plain_cut(char *text)
 {
     size_t size = strlen(text), tail = 0;
     int follow;
@@ -53,17 +53,17 @@ void text_cut(char *text)
         text[size - 1 - tail] = '\0';
 }
 
-void text_format(char *ret, size_t size, const char *format, ...)
+void plain_format(char *ret, size_t size, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(ret, size, format, args);
     va_end(args);
-    text_cut(ret);
+    plain_cut(ret);
 }
 
-void text_clean(char *text)
+void plain_clean(char *text)
 {
     size_t size = strlen(text), at = 0;
 

@@ -1,17 +1,17 @@
 /* Text that ends up in messages to managers: they must be UTF-8, of bounded length, on one line.
  * Pure. */
-#ifndef SKEP_AGENTD_WORKER_TEXT_H
-#define SKEP_AGENTD_WORKER_TEXT_H
+#ifndef SKEP_AGENTD_WORKER_PLAIN_H
+#define SKEP_AGENTD_WORKER_PLAIN_H
 
 #include <stddef.h>
 
 #include "common/mem.h"
 
 /* Shortens text in place so that its last character is whole, for text cut to a size. */
-void text_cut(char *text);
+void plain_cut(char *text);
 /* snprintf that never leaves half a character. */
-void text_format(char *ret, size_t size, const char *format, ...) PRINTF(3, 4);
+void plain_format(char *ret, size_t size, const char *format, ...) PRINTF(3, 4);
 /* Replaces control characters by spaces and bytes that are not UTF-8 by '?', in place. */
-void text_clean(char *text);
+void plain_clean(char *text);
 
 #endif
