@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agentd/worker/plain.h"
+#include "common/assert.h"
 #include "common/text.h"
 
 /* ---- demultiplexing ---- */
@@ -64,7 +65,8 @@ static void take_text(struct log_demux *d, bool is_stderr, const char *data, siz
         size_t part = end == NULL ? size : (size_t)(end - data);
         size_t room = LOGS_LINE_BYTES_MAX - b->size, take = MIN(part, room);
 
-        (void)buf_append(b, data, take); /* take fits */
+        if (buf_append(b, data, take) < 0)
+            UNREACHABLE(); /* take fits */
         data += take;
         size -= take;
         if (take < part) {
