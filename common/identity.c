@@ -1,0 +1,209 @@
+#include "common/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/x509.h"
+
+enum { MANAGERS_FILE_BYTES_MAX = IDENTITY_MANAGERS_MAX * (IDENTITY_ADDRESS_CHARS_MAX + 1) };
+
+static char *path_of(const char *state_dir, const char *name)
+{
+    return xasprintf("%s/identity%s%s", state_dir, name[0] != '\0' ? "/" : "", name);
+}
+
+/* A private key lies here: only a directory of ours that nobody else can enter will do. */
+static int check_directory(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return err_errno(e, errno, "%s", path);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ERR_PERMISSION, "%s is not a directory; remove it", path);
+    if (st.st_uid != geteuid())
+        return err_set(e, ERR_PERMISSION, "%s belongs to user %u; chown it to %u", path,
+                       (unsigned)st.st_uid, (unsigned)geteuid());
+    if ((st.st_mode & 077) != 0)
+        return err_set(e, ERR_PERMISSION, "%s is open to others (mode %o); chmod it to 700", path,
+                       (unsigned)st.st_mode & 07777);
+    return 0;
+}
+
+/* NULL with e set. */
+static char *read_text(const char *state_dir, const char *name, size_t size_max, struct err *e)
+{
+    CLEANUP_FREE char *path = path_of(state_dir, name);
+    CLEANUP_BUF struct buf b = BUF_INIT(size_max);
+
+    if (buf_read_file(&b, path, e) < 0)
+        return NULL;
+    char *text = xstrndup(buf_str(&b), b.size);
+    if (b.data != NULL)
+        explicit_bzero(b.data, b.size);
+    return text;
+}
+
+static void load_managers(const char *state_dir, struct identity *id)
+{
+    CLEANUP_FREE char *text = read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, NULL);
+    char *save = NULL;
+
+    if (text == NULL)
+        return; /* none are known yet */
+    for (char *line = strtok_r(text, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
+        if (id->manager_count < IDENTITY_MANAGERS_MAX && strlen(line) <= IDENTITY_ADDRESS_CHARS_MAX)
+            id->managers[id->manager_count++] = xstrdup(line);
+    }
+}
+
+int identity_load(const char *state_dir, struct identity **ret, struct err *e)
+{
+    CLEANUP_FREE char *directory = path_of(state_dir, "");
+    struct identity *id = xcalloc(1, sizeof(*id));
+    int64_t not_after_ns;
+    int rc = check_directory(directory, e);
+
+    if (rc == 0) {
+        id->node_pem = read_text(state_dir, "node.pem", X509_PEM_BYTES_MAX, e);
+        id->root_ca_pem =
+            id->node_pem != NULL ? read_text(state_dir, "ca.pem", X509_PEM_BYTES_MAX, e) : NULL;
+        if (id->root_ca_pem == NULL)
+            rc = e != NULL && e->code == ERR_NOT_FOUND ? -ERR_NOT_FOUND : -ERR_IO;
+    }
+    if (rc == 0)
+        rc = x509_identity(id->node_pem, &id->tls, e);
+    if (rc == 0)
+        rc = x509_validity(id->node_pem, &id->not_before_ns, &not_after_ns, e);
+    if (rc < 0) {
+        identity_free(id);
+        return rc == -ERR_NOT_FOUND ? rc : err_wrap(e, rc, "%s", directory);
+    }
+    load_managers(state_dir, id);
+    *ret = id;
+    return 0;
+}
+
+void identity_free(struct identity *id)
+{
+    if (id == NULL)
+        return;
+    xfree_secret(id->node_pem, id->node_pem != NULL ? strlen(id->node_pem) : 0);
+    free(id->root_ca_pem);
+    for (size_t i = 0; i < id->manager_count; i++)
+        free(id->managers[i]);
+    free(id);
+}
+
+static int write_all(int fd, const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t put = write(fd, text, size);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -1;
+        text += put;
+        size -= (size_t)put;
+    }
+    return 0;
+}
+
+/* After a crash either the old file or the new one is there. */
+static int replace_file(const char *state_dir, const char *name, const char *text, struct err *e)
+{
+    CLEANUP_FREE char *directory = path_of(state_dir, "");
+    CLEANUP_FREE char *path = path_of(state_dir, name);
+    CLEANUP_FREE char *temporary = xasprintf("%s.%d.new", path, (int)getpid());
+    CLEANUP_CLOSE int dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (dir_fd < 0)
+        return err_errno(e, errno, "open %s", directory);
+    CLEANUP_CLOSE int fd =
+        open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_errno(e, errno, "create %s", temporary);
+    if (write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0 ||
+        fsync(dir_fd) < 0) {
+        int errno_value = errno;
+
+        (void)unlink(temporary); /* the error that matters is the first */
+        return err_errno(e, errno_value, "write %s", path);
+    }
+    return 0;
+}
+
+static int make_directory(const char *state_dir, struct err *e)
+{
+    CLEANUP_FREE char *directory = path_of(state_dir, "");
+
+    if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+        return err_errno(e, errno, "create %s", directory);
+    return check_directory(directory, e);
+}
+
+int identity_save(const char *state_dir, const char *node_pem, const char *root_ca_pem,
+                  struct err *e)
+{
+    int rc = make_directory(state_dir, e);
+
+    if (rc == 0)
+        rc = replace_file(state_dir, "ca.pem", root_ca_pem, e);
+    return rc == 0 ? replace_file(state_dir, "node.pem", node_pem, e) : rc;
+}
+
+int identity_save_managers(const char *state_dir, char *const *addresses, size_t count,
+                           struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(MANAGERS_FILE_BYTES_MAX);
+
+    for (size_t i = 0; i < count && i < IDENTITY_MANAGERS_MAX; i++) {
+        if (strchr(addresses[i], '\n') != NULL || strlen(addresses[i]) > IDENTITY_ADDRESS_CHARS_MAX)
+            return err_set(e, ERR_INVALID, "manager address %zu is malformed", i);
+        if (buf_printf(&b, "%s\n", addresses[i]) < 0)
+            return err_set(e, ERR_TOO_BIG, "more than %d manager addresses", IDENTITY_MANAGERS_MAX);
+    }
+    CLEANUP_FREE char *old = read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, NULL);
+    if (old != NULL && strcmp(old, buf_str(&b)) == 0)
+        return 0; /* heartbeats bring the same list again and again */
+    return replace_file(state_dir, "managers", buf_str(&b), e);
+}
+
+int identity_remove(const char *state_dir, struct err *e)
+{
+    /* node.pem first: without it there is no identity, whatever else a crash leaves. */
+    static const char *const names[] = { "node.pem", "ca.pem", "managers" };
+    CLEANUP_FREE char *directory = path_of(state_dir, "");
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP_FREE char *path = path_of(state_dir, names[i]);
+
+        if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+            return err_errno(e, errno, "remove %s", path);
+    }
+    if (rmdir(directory) < 0 && errno != ENOENT && errno != ENOTEMPTY)
+        return err_errno(e, errno, "remove %s", directory);
+    return 0;
+}
+
+uint64_t identity_stamp(const char *state_dir)
+{
+    CLEANUP_FREE char *path = path_of(state_dir, "node.pem");
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return 0;
+    uint64_t parts[] = { st.st_ino, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec,
+                         (uint64_t)st.st_size };
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        hash = (hash ^ parts[i]) * 0x100000001b3u;
+    return hash | 1;
+}
