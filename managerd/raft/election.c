@@ -52,10 +52,24 @@ void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader)
     r->votes_refused = 0;
 }
 
+/* Thesis §4.2.2: a voter that an uncommitted configuration leaves out may be the only one whose log
+ * is long enough, and has to lead until that entry is committed. It does not count itself. */
+static bool was_voter(const struct raft *r)
+{
+    const struct raft_member *self;
+    struct raft_config c;
+
+    if (r->config_index <= r->log.commit_index)
+        return false;
+    raft_config_at(r, MAX(r->log.commit_index, r->config_index - 1), &c);
+    self = raft_config_find(&c, r->options.raft_id);
+    return self != NULL && self->role == RAFT_VOTER;
+}
+
 static bool may_campaign(const struct raft *r)
 {
-    return raft_is_voter(r) && !r->hard.fenced && r->install_seq == 0 && !r->install_dirty &&
-           !raft_writes_full(r) && r->hard.term < RAFT_TERM_MAX;
+    return (raft_is_voter(r) || was_voter(r)) && !r->hard.fenced && r->install_seq == 0 &&
+           !r->install_dirty && !raft_writes_full(r) && r->hard.term < RAFT_TERM_MAX;
 }
 
 static void grant(struct raft *r, uint64_t raft_id, bool granted)
@@ -166,6 +180,7 @@ static void become_candidate(struct raft *r, bool transfer)
     r->state = RAFT_CANDIDATE;
     r->hard.vote = r->options.raft_id;
     r->hard_dirty = true;
+    r->self_voted = false;
     r->self_vote_seq = r->write_seq + 1; /* the write that step_finish makes of this */
     ask_for_votes(r, RAFT_MSG_VOTE, transfer);
     if (RAFT_MUTANT(RAFT_MUTANT_SELF_VOTE_UNSYNCED))
@@ -186,7 +201,8 @@ void raft_self_vote(struct raft *r)
 {
     ASSERT(r->state == RAFT_CANDIDATE);
     ASSERT(r->hard.vote == r->options.raft_id);
-    grant(r, r->options.raft_id, true);
+    r->self_voted = true;
+    grant(r, r->options.raft_id, true); /* nothing, if the configuration is without us */
     tally(r);
 }
 

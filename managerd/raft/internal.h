@@ -163,6 +163,7 @@ struct raft {
     uint32_t votes_granted;
     uint32_t votes_refused;
     uint64_t self_vote_seq; /* our own vote counts when this write is durable */
+    bool self_voted;
 
     /* leader */
     struct raft_progress progress[RAFT_MEMBERS_MAX]; /* same positions as config.members */
@@ -198,6 +199,7 @@ struct raft {
     /* consequences of the current step */
     bool hard_dirty;
     bool install_dirty;
+    bool drop_dirty;
     uint64_t append_from; /* 0: none */
     struct raft_message *out;
     size_t out_count;

@@ -7,8 +7,10 @@
 #ifdef RAFT_MUTANTS
 extern int raft_mutant;
 #define RAFT_MUTANT(n) (raft_mutant == (n))
+#define RAFT_MUTANTS_BUILT 1
 #else
 #define RAFT_MUTANT(n) 0
+#define RAFT_MUTANTS_BUILT 0
 #endif
 
 /* clang-format off */

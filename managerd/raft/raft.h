@@ -214,7 +214,8 @@ enum raft_event_type {
 struct raft_ev_start {
     struct raft_hard_state hard_state;
     const struct raft_snapshot_meta *snapshot; /* NULL: none. Its state is loaded already */
-    const struct raft_entry *entries; /* without gaps; begin at most one after the snapshot */
+    const struct raft_entry *entries; /* without gaps; begin at most one after the snapshot. May
+                                       * end before it or contradict it: see drop_log */
     size_t entry_count;
     bool log_may_have_gone_back; /* fence; see the top */
 };
@@ -311,10 +312,11 @@ struct raft_read {
 
 /* Execute in this order. Everything points into the core and is valid until the next raft_step. */
 struct raft_effects {
-    /* 1. One write, if write_seq != 0: install, then hard state, then entries; durable in that
+    /* 1. One write, if write_seq != 0: install, drop_log, hard state, entries; durable in that
      * order and in the order of write_seq. RAFT_EV_PERSISTED reports it. */
     uint64_t write_seq;
-    const struct raft_snapshot_meta *install; /* make the received snapshot current; drop the log */
+    const struct raft_snapshot_meta *install; /* make the received snapshot current */
+    bool drop_log; /* forget all stored entries: a snapshot replaces them */
     bool hard_state_changed;
     struct raft_hard_state hard_state; /* always the current one */
     const struct raft_entry *append;   /* the stored log is first cut to append[0].index - 1 */

@@ -183,8 +183,6 @@ static int start_check(const struct raft_ev_start *s)
 
         if (e->index != s->entries[0].index + i || e->term < term || e->term == 0)
             return -ERR_CORRUPT;
-        if (s->snapshot != NULL && e->index == snapshot_index && e->term != s->snapshot->term)
-            return -ERR_CORRUPT;
         if (e->type == RAFT_ENTRY_CONFIG &&
             (e->data == NULL || raft_config_unpack(e->data->bytes, e->data->size, &c, NULL) < 0))
             return -ERR_CORRUPT;
@@ -193,11 +191,28 @@ static int start_check(const struct raft_ev_start *s)
     if (s->entry_count > 0 &&
         (s->entries[0].index == 0 || s->entries[0].index > snapshot_index + 1))
         return -ERR_CORRUPT; /* a hole between snapshot and log */
-    if (s->hard_state.term < MAX(term, s->snapshot != NULL ? s->snapshot->term : 0))
+    if (s->hard_state.term < term)
         return -ERR_CORRUPT; /* an entry of a term never entered */
     if (s->hard_state.term > RAFT_TERM_MAX)
         return -ERR_CORRUPT;
     return 0;
+}
+
+/* Snapshots of our own state are not written in the order of the log: one may be durable while the
+ * writes of the entries it covers, and of their term, were lost. What is stored then ends before
+ * the snapshot or holds entries that were replaced. §7: if the log lacks the snapshot's last entry
+ * it is of no use, none of it beyond the snapshot was ever committed. */
+static bool log_useless(const struct raft_ev_start *s)
+{
+    const struct raft_entry *first = s->entries;
+
+    if (s->snapshot == NULL || s->entry_count == 0)
+        return false;
+    if (first->index > s->snapshot->index) /* follows it */
+        return false;
+    if (first[s->entry_count - 1].index < s->snapshot->index)
+        return true;
+    return first[s->snapshot->index - first->index].term != s->snapshot->term;
 }
 
 static void load_log(struct raft *r, const struct raft_ev_start *s)
@@ -208,7 +223,13 @@ static void load_log(struct raft *r, const struct raft_ev_start *s)
 
     if (s->snapshot != NULL)
         l->snapshot = *s->snapshot;
-    if (s->entry_count == 0 || e[s->entry_count - 1].index < l->snapshot.index) {
+    r->drop_dirty = log_useless(s);
+    if (r->hard.term < l->snapshot.term) {
+        r->hard.term = l->snapshot.term;
+        r->hard.vote = RAFT_NONE; /* a vote is sent after it is durable: none was */
+        r->hard_dirty = true;
+    }
+    if (s->entry_count == 0 || r->drop_dirty) {
         raft_log_reset(l, l->snapshot.index, l->snapshot.term);
         i = s->entry_count;
     } else if (e[0].index == 1) {
@@ -369,7 +390,8 @@ static int step_receive(struct raft *r, const struct raft_message *m)
         raft_note(r, RAFT_NOTE_VOTE_STICKY, m->from);
         return 0;
     }
-    if (m->term < r->hard.term) {
+    /* A pre-vote changes no term: one granted by a member that is behind is still good. */
+    if (m->term < r->hard.term && m->type != RAFT_MSG_PRE_VOTE_REPLY) {
         receive_old_term(r, m);
         return 0;
     }
@@ -392,8 +414,6 @@ static int step_receive(struct raft *r, const struct raft_message *m)
 
 static void step_persisted(struct raft *r, uint64_t seq)
 {
-    bool self_voted;
-
     ASSERT(seq <= r->write_seq);
     if (seq <= r->durable_seq)
         return;
@@ -409,8 +429,7 @@ static void step_persisted(struct raft *r, uint64_t seq)
     }
     if (r->install_seq != 0 && r->install_seq <= seq)
         raft_install_done(r);
-    self_voted = (r->votes_granted & (1u << MAX(raft_position(r, r->options.raft_id), 0))) != 0;
-    if (r->state == RAFT_CANDIDATE && r->self_vote_seq <= seq && !self_voted)
+    if (r->state == RAFT_CANDIDATE && r->self_vote_seq <= seq && !r->self_voted)
         raft_self_vote(r);
     if (r->state == RAFT_LEADER) {
         raft_leader_commit(r);
@@ -480,6 +499,7 @@ static void step_begin(struct raft *r)
 {
     r->hard_dirty = false;
     r->install_dirty = false;
+    r->drop_dirty = false;
     r->append_from = 0;
     r->out_count = 0;
     r->send_snapshot_count = 0;
@@ -498,13 +518,14 @@ static void finish_write(struct raft *r, struct raft_effects *fx)
     struct raft_write *w;
 
     fx->hard_state = r->hard;
-    if (!r->hard_dirty && !r->install_dirty && r->append_from == 0)
+    if (!r->hard_dirty && !r->install_dirty && !r->drop_dirty && r->append_from == 0)
         return;
     ASSERT(r->write_count < RAFT_WRITES_MAX);
     w = &r->writes[(r->write_head + r->write_count++) % RAFT_WRITES_MAX];
     w->seq = ++r->write_seq;
     w->last_index = r->append_from != 0 ? last : 0;
     fx->write_seq = w->seq;
+    fx->drop_log = r->drop_dirty || r->install_dirty;
     if (r->hard_dirty) {
         fx->hard_state_changed = true;
         r->hard_seq = w->seq;

@@ -1,0 +1,356 @@
+/* A cluster in one thread and one seed: the real raft code on simulated clocks, network and disks.
+ *
+ * Every source of chance has its own generator drawn from the seed, every queue has a defined
+ * order, and nothing reads the real world, so a seed is a complete description of a run. Each seed
+ * first draws which kinds of faults exist and how strong they are (swarm testing). Phases: safety
+ * (anything may fail), then a core with a quorum is healed and the rest stays broken, then
+ * liveness: the core has to agree, serve and stay calm in bounded time. What is checked, and when:
+ * check.c.
+ *
+ * A node is raft plus a replicated machine (struct sim_machine_ops); the workload (struct
+ * sim_workload_ops) sees applied entries and answered reads. Both are exchangeable. */
+#ifndef SKEP_TEST_SIM_SIM_H
+#define SKEP_TEST_SIM_SIM_H
+
+#include <stdio.h>
+
+#include "common/prng.h"
+#include "managerd/raft/internal.h"
+
+enum {
+    SIM_NODES_MAX =
+        9, /* slots; a slot whose member was removed is used again under a new raft id */
+    SIM_CLIENTS_MAX = 8,
+    SIM_MS = 1000, /* simulated time is in microseconds */
+    SIM_S = 1000 * SIM_MS,
+    SIM_CHAIN_EMPTY = 1,
+};
+
+/* ---- queue ----------------------------------------------------------------------------------- */
+
+enum sim_event_type {
+    SIM_EV_MESSAGE,      /* message -> node */
+    SIM_EV_TIMER,        /* node's timer may be due */
+    SIM_EV_DISK,         /* node's disk finished its current batch */
+    SIM_EV_SNAPSHOT,     /* node's disk finished writing a snapshot */
+    SIM_EV_TRANSFER_END, /* a snapshot transfer's result reaches the sender */
+    SIM_EV_RESTART,      /* node comes up */
+    SIM_EV_CLIENT,       /* client wakes up */
+    SIM_EV_REQUEST,      /* a client's request reaches node */
+    SIM_EV_REPLY,        /* an answer reaches the client */
+    SIM_EV_PROPOSE,      /* a transaction computed earlier is proposed */
+    SIM_EV_FAULT,        /* the nemesis acts */
+    SIM_EV_OPERATOR,     /* the operator acts */
+};
+
+struct sim_event {
+    uint64_t at_us;
+    uint64_t order; /* ties: first scheduled, first served */
+    enum sim_event_type type;
+    uint32_t node; /* slot or client */
+    uint64_t a;    /* by type; mostly the life of the node the event was meant for */
+    uint64_t b;
+    void *mem; /* owned by the event */
+};
+
+struct sim_queue {
+    struct sim_event *events; /* binary heap */
+    size_t count;
+    size_t capacity;
+    uint64_t order;
+};
+
+void sim_queue_push(struct sim_queue *q, const struct sim_event *e);
+bool sim_queue_pop(struct sim_queue *q, struct sim_event *ret_e);
+
+/* ---- replicated machine ---------------------------------------------------------------------- */
+
+struct sim_result { /* of applying a command */
+    uint32_t client;
+    uint32_t sequence;
+    uint64_t value;
+    bool fresh; /* took effect now, was not a repetition */
+};
+
+struct sim_machine_ops {
+    void *(*create)(void);
+    void (*destroy)(void *machine);
+    void *(*copy)(const void *machine);
+    uint64_t (*hash)(const void *machine);
+    void (*apply)(void *machine, const struct raft_entry *e, struct sim_result *ret_result);
+    void (*lose_sessions)(void *machine); /* mutant 32 */
+};
+
+/* Registers with exactly-once sessions: machine.c. */
+enum { SIM_KEYS = 4 };
+enum sim_op { SIM_OP_READ, SIM_OP_WRITE, SIM_OP_ADD };
+struct sim_command {
+    uint64_t term; /* leadership it was computed under */
+    uint32_t client;
+    uint32_t sequence; /* 1…, per client */
+    uint32_t key;
+    enum sim_op op;
+    uint64_t value;
+};
+struct sim_registers {
+    uint64_t values[SIM_KEYS];
+    uint32_t sequence[SIM_CLIENTS_MAX]; /* last one applied */
+    uint64_t result[SIM_CLIENTS_MAX];
+};
+extern const struct sim_machine_ops sim_registers;
+
+/* A copy of a machine with its place in the log; shared by disk and transfers. */
+struct sim_snapshot {
+    uint32_t references;
+    struct raft_snapshot_meta meta;
+    uint64_t chain;
+    uint64_t hash;
+    void *machine;
+};
+
+/* ---- disk ------------------------------------------------------------------------------------ */
+
+struct sim_write {
+    uint64_t seq;
+    bool hard;
+    bool drop_log;
+    struct raft_hard_state hard_state;
+    struct sim_snapshot *install;
+    struct raft_entry *entries; /* own references */
+    uint64_t *chains;
+    size_t entry_count;
+};
+
+/* What survives, and what was given to the disk since. Writes become durable in order; a crash
+ * keeps a random prefix of those under way, reported or not. */
+struct sim_disk {
+    struct raft_hard_state hard;
+    struct sim_snapshot *snapshot;
+    struct raft_entry *entries; /* own references; contiguous */
+    uint64_t *chains;           /* of each entry: hash of the log up to it */
+    size_t entry_count;
+    size_t entry_capacity;
+    struct sim_write *writes; /* ring-less queue: [write_first, write_count) are pending */
+    size_t write_first;
+    size_t write_count;
+    size_t write_capacity;
+    uint64_t batch_seq; /* fsync under way for writes up to here, 0: idle */
+    bool lost;          /* emptied or restored, not yet readmitted */
+};
+
+/* ---- node ------------------------------------------------------------------------------------ */
+
+struct sim_pending { /* a client's proposal, waiting for its index */
+    uint64_t index;
+    uint64_t attempt;
+    uint32_t client;
+};
+
+enum { SIM_PENDING_MAX = 64 };
+
+struct sim_node {
+    uint64_t raft_id;
+    uint64_t life; /* raised by every crash: events of former lives are void */
+    bool up;
+    bool used;
+    struct raft *raft;
+    void *machine;
+    uint64_t machine_index;
+    struct sim_disk disk;
+    struct sim_disk backup; /* an old copy, to be restored by the nemesis */
+    bool has_backup;
+    struct sim_snapshot *staged;
+    bool snapshot_writing;
+    int64_t clock_ppm; /* rate error */
+    uint64_t paused_until_us;
+    uint64_t timer_at_us; /* scheduled wake-up, 0: none */
+    uint64_t timer_want_ms;
+    struct sim_pending pending[SIM_PENDING_MAX];
+    uint32_t pending_count;
+    uint64_t first_index; /* of the last proposal or change */
+    /* mirror of the log in memory, as told by the effects: chains[i] is of entry chain_base + 1 + i
+     */
+    uint64_t *chains;
+    uint64_t chain_base;
+    uint64_t chain_base_value;
+    size_t chain_count;
+    size_t chain_capacity;
+    /* last seen, for monotony */
+    uint64_t term, commit, applied;
+    /* the latest configuration in its log, found without the help of the code under test */
+    struct raft_config config;
+    uint64_t config_index;
+};
+
+/* ---- swarm ----------------------------------------------------------------------------------- */
+
+struct sim_rates { /* drawn per seed; ppm = parts per million */
+    uint32_t nodes, spare_nodes, clients;
+    uint32_t loss_ppm, duplicate_ppm;
+    uint32_t delay_min_us, delay_mean_us;
+    uint32_t clog_ppm, clog_us;
+    uint32_t partition_ppm, heal_ppm; /* chances per nemesis step */
+    uint32_t crash_ppm, crash_all_ppm, pause_ppm, wipe_ppm, restore_ppm;
+    uint32_t disk_us, disk_stall_ppm, disk_stall_us;
+    uint32_t clock_error_ppm;
+    uint32_t operator_ms; /* mean time between membership actions, 0: none */
+    uint32_t transfer_ppm;
+    uint32_t snapshot_entries, tail_entries;
+    uint32_t snapshot_loss_ppm;
+    uint32_t propose_delay_us;
+    uint32_t think_us;
+    uint32_t inflight, message_bytes;
+    uint32_t fault_us; /* between nemesis steps */
+};
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+struct sim_client {
+    struct sim_command command;
+    bool busy;
+    uint64_t first_attempt; /* answers to any attempt of the current operation count */
+    uint64_t attempt;
+    uint64_t floor_index; /* largest place in the log completed before this operation began */
+    uint32_t node;        /* whom to ask */
+    bool hinted;          /* node was named as leader */
+};
+
+struct sim_reply {
+    uint64_t attempt;
+    uint64_t index; /* place in the log of the effect, or of the state that was read */
+    uint64_t value;
+    bool refused;
+    int leader; /* slot, -1 unknown */
+};
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+struct sim_committed {
+    uint64_t commit_term; /* of the leader that committed it */
+    uint64_t chain;
+    uint64_t state_hash; /* after applying; valid when applied */
+    uint64_t values[SIM_KEYS];
+    bool applied;
+};
+
+struct sim_oracle {
+    struct sim_committed *log; /* [i] is index i + 1 */
+    size_t count;              /* committed somewhere */
+    size_t capacity;
+    uint64_t *term_leader; /* leader's raft_id by term */
+    size_t term_capacity;
+    /* (index, term) -> chain, R3 */
+    uint64_t *map_keys;
+    uint64_t *map_chains;
+    size_t map_count;
+    size_t map_capacity;
+    uint64_t completed_index; /* largest place of a completed operation, R13, R14 */
+    uint64_t leader_changes;
+    uint32_t effective_sequence[SIM_CLIENTS_MAX]; /* last request that took effect, and where */
+    uint64_t effective_index[SIM_CLIENTS_MAX];
+};
+
+struct sim {
+    uint64_t seed;
+    uint64_t now_us;
+    uint64_t steps;
+    uint64_t hash; /* of the trace */
+    bool trace;
+    bool failed;
+    bool calm; /* liveness phase: no new faults */
+    char reason[512];
+    struct sim_rates rates;
+    struct sim_queue queue;
+    struct prng net, disk, clock, client, fault, member, seeds;
+    struct sim_node nodes[SIM_NODES_MAX];
+    uint32_t node_count;                        /* slots of this seed */
+    bool blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* directed */
+    uint64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
+    bool core[SIM_NODES_MAX];
+    const struct sim_machine_ops *machine;
+    struct sim_client clients[SIM_CLIENTS_MAX];
+    struct sim_oracle oracle;
+    uint64_t attempts;
+    uint64_t completed; /* operations */
+    uint64_t raft_id_next;
+};
+
+/* sim.c */
+struct sim *sim_new(uint64_t seed, bool trace);
+void sim_free(struct sim *s);
+void sim_describe(const struct sim *s, FILE *out);
+/* Runs both phases, safety for `events`. False: s->reason says why. */
+bool sim_run(struct sim *s, uint64_t events);
+void sim_fail(struct sim *s, const char *format, ...) PRINTF(2, 3);
+void sim_tracef(struct sim *s, const char *format, ...) PRINTF(2, 3);
+#define SIM_TRACE(s, ...)                                                                          \
+    do {                                                                                           \
+        if ((s)->trace)                                                                            \
+            sim_tracef((s), __VA_ARGS__);                                                          \
+    } while (0)
+void sim_schedule(struct sim *s, uint64_t delay_us, const struct sim_event *e);
+uint64_t sim_mix(uint64_t hash, uint64_t value);
+/* Exponential with the given mean, at least 1. */
+uint64_t sim_exponential(struct prng *p, uint64_t mean);
+int sim_slot(const struct sim *s, uint64_t raft_id);
+
+/* net.c */
+void sim_net_send(struct sim *s, const struct raft_message *m);
+void sim_net_deliver(struct sim *s, struct sim_event *e);
+void sim_net_send_snapshot(struct sim *s, uint32_t from, const struct raft_send_snapshot *request);
+void sim_message_free(struct raft_message *m);
+
+/* disk.c */
+void sim_disk_write(struct sim *s, uint32_t node, const struct raft_effects *fx);
+void sim_disk_done(struct sim *s, uint32_t node);
+/* Loses what is not durable, but for a random prefix of the writes under way. */
+void sim_disk_crash(struct sim *s, uint32_t node);
+void sim_disk_compact(struct sim *s, uint32_t node, uint64_t index);
+void sim_disk_clear(struct sim *s, struct sim_disk *d);
+void sim_disk_copy(const struct sim_disk *from, struct sim_disk *to);
+uint64_t sim_disk_last(const struct sim_disk *d);
+/* Chain of the durable log at index, 0 when it does not reach there. */
+uint64_t sim_disk_chain(const struct sim_disk *d, uint64_t index);
+struct sim_snapshot *sim_snapshot_ref(struct sim_snapshot *snapshot);
+void sim_snapshot_unref(struct sim *s, struct sim_snapshot *snapshot);
+
+/* node.c */
+void sim_node_start(struct sim *s, uint32_t node, bool may_have_gone_back);
+void sim_node_crash(struct sim *s, uint32_t node);
+int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev);
+uint64_t sim_node_now_ms(const struct sim *s, uint32_t node);
+void sim_node_timer(struct sim *s, uint32_t node);
+void sim_node_snapshot_written(struct sim *s, struct sim_event *e);
+
+/* check.c */
+void sim_check_append(struct sim *s, uint32_t node, const struct raft_effects *fx,
+                      enum raft_state before);
+void sim_check_step(struct sim *s, uint32_t node, const struct raft_effects *fx);
+void sim_check_message(struct sim *s, uint32_t node, const struct raft_message *m);
+void sim_check_apply(struct sim *s, uint32_t node, const struct raft_entry *e);
+void sim_check_restore(struct sim *s, uint32_t node, const struct sim_snapshot *snapshot);
+uint64_t sim_node_chain(const struct sim_node *n, uint64_t index);
+void sim_node_chain_reset(struct sim_node *n, uint64_t index, uint64_t chain);
+void sim_node_chain_append(struct sim *s, struct sim_node *n, const struct raft_entry *e);
+uint64_t sim_chain(uint64_t previous, const struct raft_entry *e);
+
+/* client.c */
+void sim_client_wake(struct sim *s, uint32_t client);
+void sim_client_request(struct sim *s, struct sim_event *e);
+void sim_client_propose(struct sim *s, struct sim_event *e);
+void sim_client_reply(struct sim *s, struct sim_event *e);
+void sim_client_applied(struct sim *s, uint32_t node, const struct raft_entry *e,
+                        const struct sim_result *result);
+void sim_client_read_done(struct sim *s, uint32_t node, const struct raft_read *read);
+
+/* nemesis.c */
+void sim_rates_draw(struct sim *s);
+void sim_nemesis_step(struct sim *s);
+/* Heals a core with a quorum in every configuration; false: none exists. */
+bool sim_nemesis_heal(struct sim *s);
+
+/* operator.c */
+void sim_operator_step(struct sim *s);
+void sim_operator_bootstrap(struct sim *s);
+
+#endif
