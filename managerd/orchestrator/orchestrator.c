@@ -1,0 +1,375 @@
+/* The core: which services have to be looked at, and when. */
+#include "managerd/orchestrator/orchestrator.h"
+
+#include <string.h>
+
+#include "common/assert.h"
+#include "common/message.h"
+#include "managerd/orchestrator/internal.h"
+
+/* ---- sets ---- */
+
+static int watched_order(const struct tree_node *a, const struct tree_node *b)
+{
+    return strcmp(CONTAINER_OF(a, struct watched, by_id)->id,
+                  CONTAINER_OF(b, struct watched, by_id)->id);
+}
+
+static int watched_key(const void *key, const struct tree_node *n)
+{
+    return strcmp(key, CONTAINER_OF(n, struct watched, by_id)->id);
+}
+
+static int due_order(const struct tree_node *a, const struct tree_node *b)
+{
+    return strcmp(CONTAINER_OF(a, struct watched, by_due)->id,
+                  CONTAINER_OF(b, struct watched, by_due)->id);
+}
+
+static int due_key(const void *key, const struct tree_node *n)
+{
+    return strcmp(key, CONTAINER_OF(n, struct watched, by_due)->id);
+}
+
+static int touched_order(const struct tree_node *a, const struct tree_node *b)
+{
+    return strcmp(CONTAINER_OF(a, struct touched, by_id)->id,
+                  CONTAINER_OF(b, struct touched, by_id)->id);
+}
+
+static int touched_key(const void *key, const struct tree_node *n)
+{
+    return strcmp(key, CONTAINER_OF(n, struct touched, by_id)->id);
+}
+
+static void set_due(struct orchestrator *o, struct watched *w)
+{
+    if (w->due)
+        return;
+    w->due = true;
+    tree_insert(&o->due, &w->by_due, due_order);
+}
+
+static void set_done(struct orchestrator *o, struct watched *w)
+{
+    w->due = false;
+    tree_remove(&o->due, &w->by_due);
+}
+
+static struct watched *find(const struct orchestrator *o, const char *service_id)
+{
+    struct tree_node *n = tree_find(&o->services, service_id, watched_key);
+
+    return n != NULL ? CONTAINER_OF(n, struct watched, by_id) : NULL;
+}
+
+/* The store takes no longer ids. */
+static void copy_id(char to[ID_CHARS + 1], const char *id)
+{
+    size_t size = strlen(id);
+
+    ASSERT(size <= ID_CHARS);
+    memcpy(to, id, size + 1);
+}
+
+struct watched *orchestrator_watch(struct orchestrator *o, const char *service_id)
+{
+    struct watched *w = find(o, service_id);
+
+    if (w == NULL) {
+        w = xcalloc(1, sizeof(*w));
+        copy_id(w->id, service_id);
+        tree_insert(&o->services, &w->by_id, watched_order);
+    }
+    set_due(o, w);
+    return w;
+}
+
+static void forget(struct orchestrator *o, struct watched *w)
+{
+    if (w->due)
+        set_done(o, w);
+    timer_cancel(&o->timers, &w->timer);
+    tree_remove(&o->services, &w->by_id);
+    free(w);
+}
+
+void orchestrator_touch_node(struct orchestrator *o, const char *node_id)
+{
+    if (tree_find(&o->nodes, node_id, touched_key) != NULL)
+        return;
+    struct touched *t = xcalloc(1, sizeof(*t));
+    copy_id(t->id, node_id);
+    tree_insert(&o->nodes, &t->by_id, touched_order);
+}
+
+static void forget_node(struct orchestrator *o, struct touched *t)
+{
+    tree_remove(&o->nodes, &t->by_id);
+    free(t);
+}
+
+/* ---- events ---- */
+
+static void on_service(struct orchestrator *o, const struct store_event *ev)
+{
+    const Skep__Service *before = (const Skep__Service *)ev->before;
+
+    (void)orchestrator_watch(o, ev->after != NULL ? object_id(ev->after) : before->id);
+}
+
+/* Progress on the way to RUNNING decides nothing, except for tasks that an update waits for. */
+static bool task_matters(const struct store_event *ev)
+{
+    const Skep__Task *from = (const Skep__Task *)ev->before, *to = (const Skep__Task *)ev->after;
+
+    if (from == NULL)
+        return false; /* it was decided here */
+    if (to == NULL)
+        return true;
+    if (from->desired_state != to->desired_state || strcmp(from->node_id, to->node_id) != 0)
+        return true;
+    if (task_dead(to))
+        return !task_dead(from) || from->status->state != to->status->state;
+    return to->cause == SKEP__TASK_CAUSE__CAUSE_UPDATED &&
+           to->status->state == SKEP__TASK_STATE__TASK_RUNNING &&
+           from->status->state != SKEP__TASK_STATE__TASK_RUNNING;
+}
+
+static void on_task(struct orchestrator *o, const struct store_event *ev)
+{
+    const Skep__Task *t = (const Skep__Task *)(ev->after != NULL ? ev->after : ev->before);
+    struct watched *w = find(o, t->service_id);
+
+    if (w == NULL) { /* created while its service was removed */
+        if (ev->after != NULL)
+            (void)orchestrator_watch(o, t->service_id);
+    } else if (w->gone || task_matters(ev)) {
+        set_due(o, w);
+    }
+}
+
+/* Heartbeats and addresses decide nothing. */
+static bool node_matters(const struct store_event *ev)
+{
+    const Skep__Node *from = (const Skep__Node *)ev->before, *to = (const Skep__Node *)ev->after;
+
+    if (from == NULL || to == NULL)
+        return true;
+    return from->role != to->role ||
+           !message_equal((const ProtobufCMessage *)from->spec,
+                          (const ProtobufCMessage *)to->spec) ||
+           !message_equal((const ProtobufCMessage *)from->status,
+                          (const ProtobufCMessage *)to->status) ||
+           !message_equal((const ProtobufCMessage *)from->description,
+                          (const ProtobufCMessage *)to->description);
+}
+
+static void core_on_event(void *core, const struct store_event *ev)
+{
+    struct orchestrator *o = core;
+
+    if (o->stamps == NULL)
+        return; /* not leading */
+    if (ev->kind == SKEP__KIND__KIND_SERVICE) {
+        on_service(o, ev);
+    } else if (ev->kind == SKEP__KIND__KIND_TASK) {
+        on_task(o, ev);
+    } else if (ev->kind == SKEP__KIND__KIND_NODE && node_matters(ev)) {
+        orchestrator_touch_node(o, object_id(ev->after != NULL ? ev->after : ev->before));
+        o->globals_due = true;
+    } else if (ev->kind == SKEP__KIND__KIND_CLUSTER) {
+        o->all_due = true; /* the history limit */
+    }
+}
+
+/* ---- running ---- */
+
+static void mark_services(struct orchestrator *o)
+{
+    for (struct tree_node *n = tree_first(&o->services); n != NULL; n = tree_next(n)) {
+        struct watched *w = CONTAINER_OF(n, struct watched, by_id);
+
+        if (o->all_due || w->global)
+            set_due(o, w);
+    }
+    o->all_due = o->globals_due = false;
+}
+
+/* The services whose tasks are on a node that changed. */
+static void mark_node(struct orchestrator *o, const struct core_env *env, const char *node_id)
+{
+    struct store_iter it;
+
+    for (const Skep__Task *t = store_node_tasks(env->store, node_id, &it); t != NULL;
+         t = store_iter_next(&it)) {
+        struct watched *w = find(o, t->service_id);
+
+        if (w != NULL)
+            set_due(o, w);
+    }
+}
+
+/* False when tx is full. */
+static bool run_nodes(struct orchestrator *o, const struct core_env *env, struct store_tx *tx)
+{
+    struct tree_node *n;
+
+    while ((n = tree_first(&o->nodes)) != NULL) {
+        struct touched *t = CONTAINER_OF(n, struct touched, by_id);
+
+        mark_node(o, env, t->id);
+        if (!enforcer_node(env, tx, t->id))
+            return false;
+        forget_node(o, t);
+    }
+    return true;
+}
+
+static void run_mode(struct pass *p)
+{
+    switch (p->service->spec->mode_case) {
+    case SKEP__SERVICE_SPEC__MODE_REPLICATED:
+        replicated_pass(p);
+        break;
+    case SKEP__SERVICE_SPEC__MODE_GLOBAL:
+        global_pass(p);
+        break;
+    case SKEP__SERVICE_SPEC__MODE_REPLICATED_JOB:
+        replicated_job_pass(p);
+        break;
+    case SKEP__SERVICE_SPEC__MODE_GLOBAL_JOB:
+        global_job_pass(p);
+        break;
+    case SKEP__SERVICE_SPEC__MODE__NOT_SET: /* validation fills it in */
+    case _SKEP__SERVICE_SPEC__MODE__CASE_IS_INT_SIZE:
+        break;
+    }
+}
+
+static bool is_global(const Skep__Service *service)
+{
+    return service != NULL && (service->spec->mode_case == SKEP__SERVICE_SPEC__MODE_GLOBAL ||
+                               service->spec->mode_case == SKEP__SERVICE_SPEC__MODE_GLOBAL_JOB);
+}
+
+/* False when tx is full. w may be gone afterwards. */
+static bool run_service(struct orchestrator *o, const struct core_env *env, struct store_tx *tx,
+                        struct watched *w)
+{
+    struct pass p = { .o = o,
+                      .env = env,
+                      .tx = tx,
+                      .service_id = w->id,
+                      .service = store_service(env->store, w->id),
+                      .wake_ms = CORE_NEVER };
+    bool empty = false;
+
+    arena_reset(&o->scratch);
+    w->gone = p.service == NULL;
+    w->global = is_global(p.service);
+    if (!pass_room(&p))
+        return false;
+    if (w->gone)
+        empty = reaper_orphans(&p);
+    else if (p.service->spec->task != NULL)
+        run_mode(&p);
+    if (empty) {
+        forget(o, w);
+        return true;
+    }
+    if (!p.changed && !p.full)
+        set_done(o, w); /* else it is looked at again after the result */
+    timer_cancel(&o->timers, &w->timer);
+    if (p.wake_ms != CORE_NEVER)
+        timer_set(&o->timers, &w->timer, p.wake_ms);
+    return !p.full;
+}
+
+static uint64_t core_run(void *core, const struct core_env *env, struct store_tx *tx)
+{
+    struct orchestrator *o = core;
+    struct timer *t;
+    struct tree_node *n;
+    bool room = true;
+
+    ASSERT(o->stamps != NULL);
+    if (o->refused)
+        taskinit_watch_all(o, env->store);
+    o->refused = false;
+    while ((t = timer_pop_due(&o->timers, env->now_ms)) != NULL)
+        set_due(o, CONTAINER_OF(t, struct watched, timer));
+    if (o->all_due || o->globals_due)
+        mark_services(o);
+    room = run_nodes(o, env, tx);
+    for (n = tree_first(&o->due); n != NULL && room;) {
+        struct watched *w = CONTAINER_OF(n, struct watched, by_due);
+        char id[ID_CHARS + 1];
+
+        copy_id(id, w->id); /* w may go */
+        room = run_service(o, env, tx, w);
+        n = tree_after(&o->due, id, due_key);
+    }
+    if (o->due.count > 0 || o->nodes.count > 0)
+        return env->now_ms;
+    t = timer_first(&o->timers);
+    return t != NULL ? t->at_ms : CORE_NEVER;
+}
+
+/* ---- life ---- */
+
+static void core_stop(void *core)
+{
+    struct orchestrator *o = core;
+    struct tree_node *n;
+
+    while ((n = tree_first(&o->services)) != NULL)
+        forget(o, CONTAINER_OF(n, struct watched, by_id));
+    while ((n = tree_first(&o->nodes)) != NULL)
+        forget_node(o, CONTAINER_OF(n, struct touched, by_id));
+    free(o->stamps);
+    o->stamps = NULL;
+    o->all_due = o->globals_due = o->refused = false;
+}
+
+static void core_start(void *core, const struct core_env *env)
+{
+    struct orchestrator *o = core;
+
+    core_stop(o);
+    o->stamps = xcalloc(STAMP_CACHE_SIZE, sizeof(*o->stamps));
+    taskinit_watch_all(o, env->store);
+}
+
+/* A refused transaction changes nothing. Services that it was about are still due; which nodes it
+ * was about is not remembered. */
+static void core_on_result(void *core, int rc)
+{
+    struct orchestrator *o = core;
+
+    o->refused = rc < 0;
+}
+
+const struct core_ops orchestrator_ops = {
+    .name = "orchestrator",
+    .start = core_start,
+    .stop = core_stop,
+    .on_event = core_on_event,
+    .run = core_run,
+    .on_result = core_on_result,
+};
+
+struct orchestrator *orchestrator_new(void)
+{
+    return xcalloc(1, sizeof(struct orchestrator));
+}
+
+void orchestrator_free(struct orchestrator *o)
+{
+    if (o == NULL)
+        return;
+    core_stop(o);
+    timer_heap_deinit(&o->timers);
+    arena_deinit(&o->scratch);
+    free(o);
+}

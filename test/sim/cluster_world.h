@@ -1,0 +1,88 @@
+/* A cluster without its network and disks: one store, the orchestrator core as the leader runs it,
+ * a plain allocator and scheduler, and agents that step their tasks, all in virtual time. Used by
+ * scenario tests (test/lib/orchestrator_script.h) and by the random simulation
+ * (cluster_random.h). Deterministic: the seed and the calls decide everything.
+ *
+ * What a container does is in its image's name: "reject" (cannot be prepared), "fail" (cannot be
+ * started), "crash-5" (fails 5 s after it ran), "exit-5" (completes after 5 s), "slow-30" (takes
+ * 30 s to prepare), "stubborn-20" (takes 20 s to stop); anything else runs until it is stopped. */
+#ifndef SKEP_TEST_SIM_CLUSTER_WORLD_H
+#define SKEP_TEST_SIM_CLUSTER_WORLD_H
+
+#include "common/arena.h"
+#include "managerd/orchestrator/orchestrator.h"
+
+enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64 };
+
+/* A container as its agent knows it. */
+struct world_container {
+    char task_id[ID_CHARS + 1];
+    Skep__TaskState state, desired;
+    uint64_t since_ms; /* in this state */
+    bool stopping;
+    uint64_t stop_since_ms;
+};
+
+struct world_agent {
+    char node_id[ID_CHARS + 1];
+    bool connected;
+    struct world_container *containers;
+    size_t container_count, container_capacity;
+};
+
+struct world {
+    struct store *store;
+    uint64_t index;
+    uint64_t now_ms;
+    int64_t wall_ns;
+    struct prng prng;
+    struct orchestrator *orch;
+    uint64_t run_at_ms;
+    struct store_tx *tx;
+    struct world_agent agents[WORLD_AGENTS_MAX];
+    size_t agent_count;
+    store_event_fn *watch; /* sees every change */
+    void *watch_ctx;
+    /* The orchestrator's transaction on its way to commit. */
+    uint8_t *flight;
+    size_t flight_size;
+    uint64_t flight_lands_ms;
+    uint32_t flight_ticks_max;        /* 0: commits at once */
+    uint64_t run_count, change_count; /* runs of the orchestrator; those that changed something */
+    struct err e;
+};
+
+void world_init(struct world *w, uint64_t seed);
+void world_deinit(struct world *w);
+struct core_env world_env(struct world *w);
+
+/* Applies and clears tx, as the log would: packed and unpacked. */
+int world_apply(struct world *w, struct store_tx *tx);
+/* Lets time pass, a tick at a time. */
+void world_tick(struct world *w);
+void world_run_ms(struct world *w, uint64_t ms);
+
+/* Another manager leads from now on; what the old one had in flight is lost. */
+void world_change_leader(struct world *w);
+
+/* ---- nodes ---- */
+
+void world_node_add(struct world *w, const char *id);
+void world_node_remove(struct world *w, const char *id);
+/* Its agent is cut off or back; the node's state follows at once. */
+void world_node_connect(struct world *w, const char *id, bool connected);
+void world_node_availability(struct world *w, const char *id, Skep__NodeAvailability availability);
+void world_node_label(struct world *w, const char *id, const char *key, const char *value);
+void world_node_memory(struct world *w, const char *id, int64_t bytes);
+
+/* ---- services, through managerd/control ---- */
+
+int world_service_create(struct world *w, Skep__ServiceSpec *spec);
+/* spec NULL: rollback. */
+int world_service_update(struct world *w, const char *name, Skep__ServiceSpec *spec);
+int world_service_remove(struct world *w, const char *name);
+/* A running container ends with this state. */
+bool world_task_end(struct world *w, const char *task_id, Skep__TaskState state);
+const Skep__Service *world_service(const struct world *w, const char *name);
+
+#endif
