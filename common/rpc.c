@@ -100,7 +100,7 @@ int rpc_nng_err(struct err *e, int nng_rc)
     case NNG_ECONNREFUSED:
         return err_set(e, ERR_UNAVAILABLE, "connection refused");
     case NNG_ENOENT:
-        return err_set(e, ERR_UNAVAILABLE, "no such socket; is the daemon running?");
+        return err_set(e, ERR_NOT_FOUND, "no such file or directory");
     case NNG_EUNREACHABLE:
         return err_set(e, ERR_UNAVAILABLE, "host or network unreachable");
     case NNG_ETIMEDOUT:

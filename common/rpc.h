@@ -63,6 +63,7 @@ struct rpc_listen_options {
     size_t message_bytes_max;  /* 0 = RPC_MESSAGE_BYTES_MAX */
     uint32_t slot_count;       /* 0 = RPC_SERVER_SLOTS; beyond it calls are answered ERR_BUSY */
     uint32_t connection_count; /* 0 = RPC_CONNECTIONS_MAX; beyond it connections are closed */
+    uint32_t handshake_ms_max; /* 0 = TLS_HANDSHAKE_MS_MAX */
     rpc_handler_fn *handler;
     void *ctx;
 };

@@ -320,13 +320,13 @@ static void on_dialed(void *ctx, void *arg)
 
     (void)arg;
     ASSERT(c->state == CLIENT_DIALING);
-    if (rv == NNG_ETIMEDOUT) {
-        (void)err_set(&why, ERR_UNAVAILABLE, "no connection within %d ms", RPC_CONNECT_MS_MAX);
-        connection_failed(c, &why);
-        return;
-    }
     if (rv != 0) {
-        (void)rpc_nng_err(&why, rv);
+        if (rv == NNG_ETIMEDOUT)
+            (void)err_set(&why, ERR_UNAVAILABLE, "no connection within %d ms", RPC_CONNECT_MS_MAX);
+        else if (rv == NNG_ECONNREFUSED && c->tls == NULL) /* nng says that of a missing file too */
+            (void)err_set(&why, ERR_UNAVAILABLE, "nobody listens there; is the daemon running?");
+        else
+            (void)rpc_nng_err(&why, rv);
         connection_failed(c, &why);
         return;
     }

@@ -317,8 +317,8 @@ struct rpc_conn *rpc_conn_new(struct rpc *rpc, nng_stream *stream, const struct 
     c->step = INPUT_BYTES_IDLE;
     c->received_ms = loop_now_ms(rpc->loop);
     buf_init(&c->in, frame_bytes_max(c) + INPUT_BYTES_IDLE);
-    buf_init(&c->out, 2 * frame_bytes_max(c));
-    buf_init(&c->sending, 2 * frame_bytes_max(c));
+    buf_init(&c->out, RPC_UNSENT_MESSAGES_MAX * frame_bytes_max(c));
+    buf_init(&c->sending, RPC_UNSENT_MESSAGES_MAX * frame_bytes_max(c));
     ASSERT(nng_aio_alloc(&c->recv_aio, on_recv_aio, c) == 0); /* fails only without memory */
     ASSERT(nng_aio_alloc(&c->send_aio, on_send_aio, c) == 0);
     nng_aio_set_timeout(c->recv_aio, NNG_DURATION_INFINITE);

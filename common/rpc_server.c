@@ -5,7 +5,7 @@
 #include "common/rpc.h"
 #include "common/rpc_conn.h"
 
-enum { SWEEP_MS = 1000, ACCEPT_RETRY_MS = 100, PINGS_PER_SWEEP_MAX = 16 };
+enum { SWEEPS_PER_HANDSHAKE = 10, ACCEPT_RETRY_MS = 100, PINGS_PER_SWEEP_MAX = 16 };
 
 /* One accepted connection. */
 struct link {
@@ -439,10 +439,11 @@ static void on_accept_aio(void *arg)
 static void sweep(void *ctx, uint64_t now_ms)
 {
     struct rpc_server *s = ctx;
+    uint64_t sweep_ms = s->o.handshake_ms_max / SWEEPS_PER_HANDSHAKE;
 
     for (struct link *l = s->handshakes, *next; l != NULL; l = next) {
         next = l->next;
-        if (now_ms - l->accepted_ms >= TLS_HANDSHAKE_MS_MAX - SWEEP_MS) {
+        if (now_ms + sweep_ms - l->accepted_ms >= s->o.handshake_ms_max) {
             s->stats.refused++;
             link_close(l);
         }
@@ -453,7 +454,7 @@ static void sweep(void *ctx, uint64_t now_ms)
         if (now_ms - rpc_conn_received_ms(l->conn) >= RPC_IDLE_MS_MAX)
             link_close(l);
     }
-    loop_timer_set(s->rpc->loop, &s->sweep_timer, now_ms + SWEEP_MS, sweep, s);
+    loop_timer_set(s->rpc->loop, &s->sweep_timer, now_ms + sweep_ms, sweep, s);
 }
 
 /* ---- listening ---- */
@@ -508,7 +509,7 @@ static int start(struct rpc_server *s, const char *url, struct err *e)
     ASSERT(nng_aio_alloc(&s->accept_aio, on_accept_aio, s) == 0); /* fails only without memory */
     nng_aio_set_timeout(s->accept_aio, NNG_DURATION_INFINITE);
     accept_next(s, 0);
-    loop_timer_set(s->rpc->loop, &s->sweep_timer, loop_now_ms(s->rpc->loop) + SWEEP_MS, sweep, s);
+    sweep(s, loop_now_ms(s->rpc->loop));
     return 0;
 }
 
@@ -526,6 +527,8 @@ struct rpc_server *rpc_listen(struct rpc *rpc, const struct rpc_listen_options *
         s->o.message_bytes_max = RPC_MESSAGE_BYTES_MAX;
     if (s->o.slot_count == 0)
         s->o.slot_count = RPC_SERVER_SLOTS;
+    if (s->o.handshake_ms_max == 0)
+        s->o.handshake_ms_max = TLS_HANDSHAKE_MS_MAX;
     if (s->o.connection_count == 0)
         s->o.connection_count = RPC_CONNECTIONS_MAX;
     int rc = start(s, o->url, e);

@@ -127,7 +127,7 @@ static int on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flag
     int rc = tls_check_peer(conn->credentials, crt, conn->server, &identity, why);
     if (rc == -ERR_PERMISSION)
         *flags |= MBEDTLS_X509_BADCERT_REVOKED;
-    else if (rc < 0)
+    else if (rc < 0 && *flags == 0) /* else a flag that the alert can tell is there already */
         *flags |= MBEDTLS_X509_BADCERT_OTHER;
     return 0;
 }

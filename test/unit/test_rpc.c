@@ -1,12 +1,18 @@
 #include "common/rpc.h"
 
+#include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/rpc_conn.h"
 #include "proto/ca.pb-c.h"
 #include "test/lib/pki.h"
 
@@ -59,6 +65,12 @@ static void listen_on(const char *at, struct tls_context *tls)
         (void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", rpc_server_port(server));
 }
 
+static void stop_server(void)
+{
+    rpc_server_free(server);
+    server = NULL;
+}
+
 static void setup(void)
 {
     e = (struct err){ 0 };
@@ -73,8 +85,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    rpc_server_free(server);
-    server = NULL;
+    stop_server();
     tls_context_free(server_tls);
     rpc_free(rpc);
     loop_free(l);
@@ -159,6 +170,618 @@ START_TEST(answers_over_mutual_tls)
 }
 END_TEST
 
+START_TEST(local_socket_needs_no_tls)
+{
+    struct result r = { 0 };
+
+    stop_server();
+    listen_on(ipc_url, NULL);
+    struct rpc_client_options o = { .url = ipc_url };
+    struct rpc_client *c = rpc_client_new(rpc, &o, &e);
+    call(c, SKEP__METHOD__METHOD_INFO, 0, 5000, &r);
+    wait_for(&r);
+    ck_assert_str_eq(r.message, "local none ");
+    rpc_client_free(c);
+}
+END_TEST
+
+/* Larger than any buffer on the way, both directions. */
+START_TEST(large_messages_pass)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result r[3] = { 0 };
+
+    for (int i = 0; i < 3; i++)
+        call(c, SKEP__METHOD__METHOD_ROOT_CA, 3 << 20, 20000, &r[i]);
+    for (int i = 0; i < 3; i++) {
+        wait_for(&r[i]);
+        ck_assert_msg(r[i].rc == 0, "%s", r[i].message);
+        ck_assert_uint_gt(r[i].body_size, 3 << 20);
+    }
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+START_TEST(oversize_is_refused_before_sending)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    uint8_t *big = xcalloc(1, RPC_MESSAGE_BYTES_MAX);
+    ProtobufCBinaryData raw = { .len = RPC_MESSAGE_BYTES_MAX, .data = big };
+    struct rpc_request q = { .method = SKEP__METHOD__METHOD_INFO,
+                             .raw_body = &raw,
+                             .deadline_ms = 1000 };
+
+    ck_assert_int_eq(rpc_call_start(c, &q, on_done, NULL, &e), -ERR_TOO_BIG);
+    ck_assert_ptr_nonnull(strstr(e.message, "127.0.0.1"));
+    free(big);
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+/* A thousand blocking queries of one client do not delay a short call. */
+START_TEST(long_calls_do_not_block_short_ones)
+{
+    enum { LONG_CALLS = RPC_CLIENT_CALLS_MAX - 1 };
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result *longs = xcalloc(LONG_CALLS, sizeof(*longs)), r = { 0 };
+
+    for (int i = 0; i < LONG_CALLS; i++)
+        call(c, SKEP__METHOD__METHOD_WATCH, 10, 60000, &longs[i]);
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 10, 60000, &r);
+    struct rpc_request q = { .method = SKEP__METHOD__METHOD_INFO, .deadline_ms = 1000 };
+    ck_assert_int_eq(rpc_call_start(c, &q, on_done, NULL, &e), -ERR_BUSY);
+    wait_for(&r);
+    ck_assert_int_eq(r.rc, 0);
+    ck_assert_uint_eq(held_count, LONG_CALLS);
+    for (int i = LONG_CALLS; i-- > 0;) /* answered in another order than asked */
+        rpc_reply(held[i], NULL);
+    for (int i = 0; i < LONG_CALLS; i++) {
+        wait_for(&longs[i]);
+        ck_assert_int_eq(longs[i].rc, 0);
+    }
+    free(longs);
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+/* The caller's patience ends: it is told at once, and so is the server. */
+START_TEST(deadline_cancels_at_both_ends)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result first = { 0 }, r = { 0 }, after = { 0 };
+
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 10, 5000, &first);
+    wait_for(&first);
+    call(c, SKEP__METHOD__METHOD_WATCH, 10, 50, &r);
+    wait_for(&r);
+    ck_assert_int_eq(r.rc, -ERR_TIMEOUT);
+    ck_assert_ptr_nonnull(strstr(r.message, "127.0.0.1"));
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 10, 5000, &after);
+    wait_for(&after); /* after the cancellation, on the same connection */
+    ck_assert_uint_eq(held_count, 1);
+    ck_assert(rpc_call_expired(held[0], 0));
+    rpc_reply(held[0], NULL); /* owed all the same; goes nowhere */
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+static struct rpc_client *client_at(const char *at, struct tls_context *tls)
+{
+    struct rpc_client_options o = { .url = at, .tls = tls };
+    struct rpc_client *c = rpc_client_new(rpc, &o, &e);
+
+    ck_assert_msg(c != NULL, "%s", e.message);
+    return c;
+}
+
+/* Nobody listens: the reason is there long before the deadline, and while backing off too. */
+START_TEST(refused_connection_is_reported_fast)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct result r = { 0 }, again = { 0 };
+    uint64_t start_ms = clock_now_ms();
+
+    stop_server();
+    struct rpc_client *c = client_at(url, tls);
+    call(c, SKEP__METHOD__METHOD_INFO, 0, 60000, &r);
+    wait_for(&r);
+    ck_assert_int_eq(r.rc, -ERR_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(r.message, url + strlen("tls+tcp://")));
+    ck_assert_ptr_nonnull(strstr(r.message, "connection refused"));
+    call(c, SKEP__METHOD__METHOD_INFO, 0, 60000, &again);
+    wait_for(&again);
+    ck_assert_str_eq(again.message, r.message);
+    ck_assert_uint_lt(clock_now_ms() - start_ms, 1500);
+    rpc_client_free(c);
+    c = client_at("ipc:///nonexistent/skep.sock", NULL);
+    r = (struct result){ 0 };
+    call(c, SKEP__METHOD__METHOD_INFO, 0, 60000, &r);
+    wait_for(&r);
+    ck_assert_ptr_nonnull(strstr(r.message, "/nonexistent/skep.sock: "));
+    ck_assert_ptr_nonnull(strstr(r.message, "is the daemon running"));
+    rpc_client_free(c);
+    tls_context_free(tls);
+    listen_on("tls+tcp://127.0.0.1:0", server_tls);
+}
+END_TEST
+
+START_TEST(server_going_away_fails_calls_in_flight)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result r = { 0 }, back = { 0 };
+
+    call(c, SKEP__METHOD__METHOD_WATCH, 10, 60000, &r);
+    while (held_count == 0)
+        ck_assert_int_eq(loop_run_once(l, 100, &e), 0);
+    stop_server();
+    wait_for(&r);
+    ck_assert_int_eq(r.rc, -ERR_UNAVAILABLE);
+    listen_on(url, server_tls); /* the same port again */
+    for (uint64_t end_ms = clock_now_ms() + WAIT_MS; clock_now_ms() < end_ms;) {
+        back = (struct result){ 0 };
+        call(c, SKEP__METHOD__METHOD_ROOT_CA, 10, 5000, &back);
+        wait_for(&back);
+        if (back.rc == 0)
+            break;
+        ck_assert_int_eq(loop_run_once(l, 10, &e), 0); /* backing off */
+    }
+    ck_assert_uint_gt(back.body_size, 0);
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+START_TEST(freeing_a_client_completes_its_calls)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result dialing[3] = { 0 }, ready[3] = { 0 }, freeing = { 0 };
+
+    for (int i = 0; i < 3; i++)
+        call(c, SKEP__METHOD__METHOD_WATCH, 10, 60000, &dialing[i]);
+    rpc_client_free(c);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(dialing[i].rc, -ERR_CANCELED);
+    c = client_of(tls);
+    freeing.free_client = c; /* from inside a callback, with others waiting */
+    for (int i = 0; i < 3; i++)
+        call(c, SKEP__METHOD__METHOD_WATCH, 10, 60000, &ready[i]);
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 10, 60000, &freeing);
+    wait_for(&freeing);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(ready[i].count, 1);
+        ck_assert_int_eq(ready[i].rc, -ERR_CANCELED);
+    }
+    tls_context_free(tls);
+}
+END_TEST
+
+/* ---- who may speak ---- */
+
+static int64_t shift_ns; /* of the clock of contexts made by context_at() */
+
+static int64_t shifted_now(void)
+{
+    return clock_wall_ns() + shift_ns;
+}
+
+static const int64_t minute_ns = 60LL * 1000000000;
+
+/* The server's rules about a client, and what either side then says. */
+static const struct client_case {
+    const char *why;
+    const struct pki *issuer;
+    int64_t born_minutes, life_minutes; /* relative to now */
+    bool removed;
+    const char *want; /* NULL = accepted */
+} client_cases[] = {
+    { "a worker of this cluster", &cluster, 0, 60, false, NULL },
+    { "N3 certificate of another cluster", &other, 0, 60, false, "root CA" },
+    { "N4 expired beyond the skew", &cluster, -90, 29, false, "expired" },
+    { "expired within the skew", &cluster, -90, 31, false, NULL },
+    { "N5 not valid for more than an hour yet", &cluster, 121, 99, false, "refused our cert" },
+    { "not valid yet, within the skew", &cluster, 119, 99, false, NULL },
+    { "N6 removed node", &cluster, 0, 60, true, "removed from the cluster" },
+};
+
+/* The client believes in its certificate: its clock is the one that makes it valid. */
+START_TEST(server_judges_clients)
+{
+    const struct client_case *c = &client_cases[_i];
+    int64_t now_ns = clock_wall_ns();
+    char *pem =
+        pki_node_until(c->issuer, pki_id(5), TLS_ROLE_WORKER, now_ns + c->born_minutes * minute_ns,
+                       now_ns + (c->born_minutes + c->life_minutes) * minute_ns);
+    char *roots = xasprintf("%s%s", cluster.root_pem, other.root_pem);
+    struct tls_context_options o = { .check = TLS_CHECK_SERVER, /* with own cluster unchecked */
+                                     .root_ca_pem = roots,
+                                     .node_pem = pem,
+                                     .wall_now = shifted_now };
+    struct id removed = pki_id(5);
+    struct result r = { 0 };
+
+    shift_ns = c->born_minutes * minute_ns;
+    struct tls_context *tls = tls_context_new(&o, &e);
+    ck_assert_msg(tls != NULL, "%s", e.message);
+    shift_ns = 0;
+    if (c->removed)
+        tls_context_set_removed(server_tls, &removed, 1);
+    struct rpc_client *client = client_of(tls);
+    call(client, SKEP__METHOD__METHOD_ROOT_CA, 10, 5000, &r);
+    wait_for(&r);
+    if (c->want == NULL) {
+        ck_assert_msg(r.rc == 0, "%s: %s", c->why, r.message);
+    } else {
+        ck_assert_msg(r.rc == -ERR_UNAUTHENTICATED, "%s: %d %s", c->why, r.rc, r.message);
+        ck_assert_msg(strstr(r.message, c->want) != NULL, "%s: %s", c->why, r.message);
+        ck_assert_uint_eq(request_count, 0);
+    }
+    rpc_client_free(client);
+    tls_context_free(tls);
+    free(pem);
+    free(roots);
+}
+END_TEST
+
+/* The client's rules about a server. */
+static const struct server_case {
+    const char *why;
+    const struct pki *issuer;
+    enum tls_role role, wanted_role;
+    int64_t born_minutes, life_minutes;
+    uint64_t wanted_node;
+    const char *want;
+} server_cases[] = {
+    { "a manager", &cluster, TLS_ROLE_MANAGER, TLS_ROLE_MANAGER, 0, 99, 50, NULL },
+    { "N7 a worker as server", &cluster, TLS_ROLE_WORKER, TLS_ROLE_NONE, 0, 99, 0,
+      "is not a manager" },
+    { "another cluster", &other, TLS_ROLE_MANAGER, TLS_ROLE_NONE, 0, 99, 0,
+      "not signed by our root CA" },
+    { "expired", &cluster, TLS_ROLE_MANAGER, TLS_ROLE_NONE, -90, 29, 0, "expired" },
+    { "not yet valid", &cluster, TLS_ROLE_MANAGER, TLS_ROLE_NONE, 121, 99, 0, "not valid yet" },
+    { "another node than expected", &cluster, TLS_ROLE_MANAGER, TLS_ROLE_NONE, 0, 99, 51,
+      "not node" },
+};
+
+START_TEST(client_judges_servers)
+{
+    const struct server_case *c = &server_cases[_i];
+    int64_t now_ns = clock_wall_ns();
+    char *pem = pki_node_until(c->issuer, pki_id(50), c->role, now_ns + c->born_minutes * minute_ns,
+                               now_ns + (c->born_minutes + c->life_minutes) * minute_ns);
+    char *manager = pki_node(&cluster, pki_id(50), TLS_ROLE_MANAGER);
+    struct tls_context_options o = { .check = TLS_CHECK_CLUSTER,
+                                     .root_ca_pem = cluster.root_pem,
+                                     .node_pem = manager,
+                                     .wall_now = shifted_now };
+    struct tls_context *tls = tls_context_new(&o, &e);
+    struct tls_context *own = pki_context(&cluster, pki_id(1), TLS_ROLE_WORKER);
+    struct result r = { 0 };
+
+    stop_server();
+    listen_on("tls+tcp://127.0.0.1:0", tls); /* would not listen with the bad one */
+    o.node_pem = pem;
+    o.root_ca_pem = c->issuer->root_pem;
+    shift_ns = c->born_minutes * minute_ns;
+    ck_assert_int_eq(tls_context_update(tls, &o, &e), 0);
+    shift_ns = 0;
+    struct rpc_client_options co = { .url = url, .tls = own, .server_role = c->wanted_role };
+    struct id wanted = pki_id(c->wanted_node);
+    if (c->wanted_node != 0)
+        co.server_node_id = wanted.s;
+    struct rpc_client *client = rpc_client_new(rpc, &co, &e);
+    call(client, SKEP__METHOD__METHOD_ROOT_CA, 10, 5000, &r);
+    wait_for(&r);
+    if (c->want == NULL) {
+        ck_assert_msg(r.rc == 0, "%s: %s", c->why, r.message);
+    } else {
+        ck_assert_msg(r.rc == -ERR_UNAUTHENTICATED, "%s: %d %s", c->why, r.rc, r.message);
+        ck_assert_msg(strstr(r.message, c->want) != NULL, "%s: %s", c->why, r.message);
+        ck_assert_uint_eq(request_count, 0); /* verified before anything is sent */
+    }
+    rpc_client_free(client);
+    tls_context_free(own);
+    tls_context_free(tls);
+    free(pem);
+    free(manager);
+}
+END_TEST
+
+static struct result ask(struct tls_context *tls, Skep__Method method)
+{
+    struct rpc_client *c = client_of(tls);
+    struct result r = { 0 };
+
+    call(c, method, 0, 5000, &r);
+    wait_for(&r);
+    rpc_client_free(c);
+    return r;
+}
+
+/* A resumed session shows the same peer, and is judged by the rules of now. */
+START_TEST(resumption_keeps_and_rechecks_the_identity)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
+    struct id removed = pki_id(5);
+    char want[128];
+
+    (void)snprintf(want, sizeof(want), "remote skep-worker %s", removed.s);
+    for (int i = 0; i < 3; i++) {
+        struct result r = ask(tls, SKEP__METHOD__METHOD_INFO);
+        ck_assert_str_eq(r.message, want);
+    }
+    struct tls_stats stats = tls_context_stats(tls);
+    ck_assert_uint_eq(stats.full, 1);
+    ck_assert_uint_eq(stats.resumed, 2);
+    tls_context_set_removed(server_tls, &removed, 1);
+    struct result r = ask(tls, SKEP__METHOD__METHOD_INFO);
+    ck_assert_int_eq(r.rc, -ERR_UNAUTHENTICATED);
+    ck_assert_msg(strstr(r.message, "removed") != NULL, "%s", r.message);
+    tls_context_free(tls);
+}
+END_TEST
+
+/* A session of a certificate that has expired meanwhile is not resumed. */
+START_TEST(resumption_ends_with_the_certificate)
+{
+    int64_t now_ns = clock_wall_ns();
+    char *pem =
+        pki_node_until(&cluster, pki_id(5), TLS_ROLE_WORKER, now_ns, now_ns + 120 * minute_ns);
+    char *manager = pki_node(&cluster, pki_id(100), TLS_ROLE_MANAGER);
+    struct tls_context_options so = { .check = TLS_CHECK_CLUSTER,
+                                      .root_ca_pem = cluster.root_pem,
+                                      .node_pem = manager,
+                                      .wall_now = shifted_now };
+    struct tls_context_options co = { .check = TLS_CHECK_CLUSTER,
+                                      .root_ca_pem = cluster.root_pem,
+                                      .node_pem = pem };
+
+    shift_ns = 0;
+    ck_assert_int_eq(tls_context_update(server_tls, &so, &e), 0);
+    tls_context_free(server_tls);
+    stop_server();
+    server_tls = tls_context_new(&so, &e);
+    listen_on("tls+tcp://127.0.0.1:0", server_tls);
+    struct tls_context *tls = tls_context_new(&co, &e);
+    ck_assert_int_eq(ask(tls, SKEP__METHOD__METHOD_ROOT_CA).rc, 0);
+    shift_ns = 240 * minute_ns;
+    struct result r = ask(tls, SKEP__METHOD__METHOD_ROOT_CA);
+    shift_ns = 0;
+    ck_assert_msg(strstr(r.message, "expired") != NULL, "%s", r.message);
+    ck_assert_uint_eq(tls_context_stats(tls).resumed, 0);
+    tls_context_free(tls);
+    free(pem);
+    free(manager);
+}
+END_TEST
+
+/* Promotion: the next connection shows the new role, the old one stands. */
+START_TEST(renewal_applies_to_new_connections)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
+    char *pem = pki_node(&cluster, pki_id(5), TLS_ROLE_MANAGER);
+    struct tls_context_options o = { .check = TLS_CHECK_CLUSTER,
+                                     .root_ca_pem = cluster.root_pem,
+                                     .node_pem = pem };
+    struct rpc_client *old = client_of(tls);
+    struct result before = { 0 }, after = { 0 };
+
+    call(old, SKEP__METHOD__METHOD_INFO, 0, 5000, &before);
+    wait_for(&before);
+    ck_assert_int_eq(tls_context_update(tls, &o, &e), 0);
+    call(old, SKEP__METHOD__METHOD_INFO, 0, 5000, &after);
+    wait_for(&after);
+    ck_assert_str_eq(after.message, before.message);
+    struct result r = ask(tls, SKEP__METHOD__METHOD_INFO);
+    ck_assert_msg(strstr(r.message, "skep-manager") != NULL, "%s", r.message);
+    rpc_client_free(old);
+    tls_context_free(tls);
+    free(pem);
+}
+END_TEST
+
+/* A node that is removed while connected gets no further call through. */
+START_TEST(removal_applies_to_standing_connections)
+{
+    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
+    struct rpc_client *c = client_of(tls);
+    struct result before = { 0 }, after = { 0 };
+    struct id removed = pki_id(5);
+
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 0, 5000, &before);
+    wait_for(&before);
+    tls_context_set_removed(server_tls, &removed, 1);
+    call(c, SKEP__METHOD__METHOD_ROOT_CA, 0, 5000, &after);
+    wait_for(&after);
+    ck_assert_int_eq(before.rc, 0);
+    ck_assert_int_eq(after.rc, -ERR_PERMISSION);
+    ck_assert_uint_eq(request_count, 1);
+    rpc_client_free(c);
+    tls_context_free(tls);
+}
+END_TEST
+
+/* ---- strangers ---- */
+
+static int raw_connect(const char *source, int flags)
+{
+    struct sockaddr_in from = { .sin_family = AF_INET }, to = { .sin_family = AF_INET };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+
+    ck_assert_int_eq(inet_pton(AF_INET, source, &from.sin_addr), 1);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+    ck_assert_int_eq(inet_pton(AF_INET, "127.0.0.1", &to.sin_addr), 1);
+    to.sin_port = htons(rpc_server_port(server));
+    ck_assert(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
+static void wait_closed(int fd, const char *why)
+{
+    uint64_t end_ms = clock_now_ms() + WAIT_MS;
+    char waste[4096];
+    ssize_t got = -1;
+
+    while (clock_now_ms() < end_ms) {
+        ck_assert_int_eq(loop_run_once(l, 10, &e), 0);
+        got = recv(fd, waste, sizeof(waste), MSG_DONTWAIT);
+        if (got == 0 || (got < 0 && errno != EAGAIN))
+            break;
+    }
+    ck_assert_msg(got == 0 || (got < 0 && errno == ECONNRESET), "%s: still open", why);
+    (void)close(fd);
+}
+
+/* N16, N19: silence and foreign protocols before the handshake. */
+START_TEST(handshake_has_a_deadline)
+{
+    struct rpc_listen_options o = { .url = "tls+tcp://127.0.0.1:0",
+                                    .tls = server_tls,
+                                    .handshake_ms_max = 100,
+                                    .handler = handler };
+
+    stop_server();
+    server = rpc_listen(rpc, &o, &e);
+    wait_closed(raw_connect("127.0.0.1", 0), "silence");
+    int fd = raw_connect("127.0.0.1", 0);
+    ck_assert_int_eq(write(fd, "\x16\x03\x01", 3), 3);
+    wait_closed(fd, "a third of a record header");
+    fd = raw_connect("127.0.0.1", 0);
+    static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    ck_assert_int_eq(write(fd, http, sizeof(http) - 1), (ssize_t)sizeof(http) - 1);
+    wait_closed(fd, "HTTP");
+}
+END_TEST
+
+/* N18: one source opens more connections than there is room for; others still get through. */
+START_TEST(half_open_flood_keeps_nobody_out)
+{
+    enum { FLOOD = RPC_HANDSHAKES_MAX + 100 };
+    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
+    struct rpc_server_stats stats;
+    int fds[FLOOD];
+
+    for (int i = 0; i < FLOOD; i++) {
+        fds[i] = raw_connect("127.0.0.2", SOCK_NONBLOCK);
+        ck_assert_int_eq(loop_run_once(l, 1, &e), 0);
+    }
+    do {
+        ck_assert_int_eq(loop_run_once(l, 10, &e), 0);
+        rpc_server_stats(server, &stats);
+    } while (stats.accepted < FLOOD);
+    ck_assert_uint_eq(stats.handshake_count, RPC_HANDSHAKES_MAX);
+    ck_assert_int_eq(ask(tls, SKEP__METHOD__METHOD_ROOT_CA).rc, 0);
+    for (int i = 0; i < FLOOD; i++)
+        (void)close(fds[i]);
+    tls_context_free(tls);
+}
+END_TEST
+
+#define PREFACE "SKEP\0\0\0\1"
+
+static const struct bytes_case {
+    const char *why;
+    const char *bytes;
+    size_t size, repeat;
+} bytes_cases[] = {
+    { "another protocol", "GET / HT", 8, 1 },
+    { "another version", "SKEP\0\0\0\2", 8, 1 },
+    { "N21 an empty request", PREFACE "\0\0\0\0\0\0\0\1\1\0\0\0", 20, 1 },
+    { "N22 the greatest length", PREFACE "\377\377\377\377\0\0\0\1\1\0\0\0", 20, 1 },
+    { "N23 a length beyond the limit", PREFACE "\0\100\0\1\0\0\0\1\1\0\0\0", 20, 1 },
+    { "an unknown kind", PREFACE "\0\0\0\0\0\0\0\1\11\0\0\0", 20, 1 },
+    { "reserved bytes", PREFACE "\0\0\0\0\0\0\0\1\4\0\0\1", 20, 1 },
+    { "a ping with a body", PREFACE "\0\0\0\1\0\0\0\1\4\0\0\0x", 21, 1 },
+    { "an answer nobody asked for", PREFACE "\0\0\0\1\0\0\0\1\2\0\0\0x", 21, 1 },
+    { "N20 a request of noise", PREFACE "\0\0\0\4\0\0\0\1\1\0\0\0\377\377\377\377", 24, 1 },
+};
+
+/* Over the local socket, where the bytes reach the framing without TLS. */
+START_TEST(malformed_frames_close_the_connection)
+{
+    const struct bytes_case *c = &bytes_cases[_i];
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+    stop_server();
+    listen_on(ipc_url, NULL);
+    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", ipc_url + strlen("ipc://"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    ck_assert_int_eq(write(fd, c->bytes, c->size), (ssize_t)c->size);
+    wait_closed(fd, c->why);
+    ck_assert_uint_eq(request_count, 0);
+}
+END_TEST
+
+START_TEST(ping_flood_closes_the_connection)
+{
+    static const char ping[12] = { 0, 0, 0, 0, 0, 0, 0, 0, RPC_FRAME_PING };
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+    stop_server();
+    listen_on(ipc_url, NULL);
+    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", ipc_url + strlen("ipc://"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    ck_assert_int_eq(write(fd, PREFACE, 8), 8);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(write(fd, ping, sizeof(ping)), (ssize_t)sizeof(ping));
+    wait_closed(fd, "pings");
+}
+END_TEST
+
+START_TEST(listening_explains_failure)
+{
+    struct tls_context *worker = pki_context(&cluster, pki_id(9), TLS_ROLE_WORKER);
+    struct rpc_listen_options o = { .url = url, .tls = server_tls, .handler = handler };
+
+    ck_assert_ptr_null(rpc_listen(rpc, &o, &e));
+    ck_assert_msg(strstr(e.message, "address in use") != NULL, "%s", e.message);
+    ck_assert_msg(strstr(e.message, url + strlen("tls+tcp://")) != NULL, "%s", e.message);
+    o.tls = worker;
+    ck_assert_ptr_null(rpc_listen(rpc, &o, &e));
+    ck_assert_msg(strstr(e.message, "certificate of a manager") != NULL, "%s", e.message);
+    o.tls = NULL;
+    ck_assert_ptr_null(rpc_listen(rpc, &o, &e));
+    o.url = "ipc:///nonexistent/x.sock";
+    ck_assert_ptr_null(rpc_listen(rpc, &o, &e));
+    tls_context_free(worker);
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+    tcase_add_test(tc, answers_over_mutual_tls);
+    tcase_add_test(tc, local_socket_needs_no_tls);
+    tcase_add_test(tc, large_messages_pass);
+    tcase_add_test(tc, oversize_is_refused_before_sending);
+    tcase_add_test(tc, long_calls_do_not_block_short_ones);
+    tcase_add_test(tc, deadline_cancels_at_both_ends);
+    tcase_add_test(tc, refused_connection_is_reported_fast);
+    tcase_add_test(tc, server_going_away_fails_calls_in_flight);
+    tcase_add_test(tc, freeing_a_client_completes_its_calls);
+    tcase_add_loop_test(tc, server_judges_clients, 0, ARRAY_LEN(client_cases));
+    tcase_add_loop_test(tc, client_judges_servers, 0, ARRAY_LEN(server_cases));
+    tcase_add_test(tc, resumption_keeps_and_rechecks_the_identity);
+    tcase_add_test(tc, resumption_ends_with_the_certificate);
+    tcase_add_test(tc, renewal_applies_to_new_connections);
+    tcase_add_test(tc, removal_applies_to_standing_connections);
+    tcase_add_test(tc, handshake_has_a_deadline);
+    tcase_add_test(tc, half_open_flood_keeps_nobody_out);
+    tcase_add_loop_test(tc, malformed_frames_close_the_connection, 0, ARRAY_LEN(bytes_cases));
+    tcase_add_test(tc, ping_flood_closes_the_connection);
+    tcase_add_test(tc, listening_explains_failure);
+}
+
 int main(void)
 {
     cluster = pki_new(1000);
@@ -169,7 +792,7 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, answers_over_mutual_tls);
+    add_tests(tc);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
