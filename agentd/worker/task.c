@@ -188,11 +188,10 @@ static enum task_op next_when_created(struct task *t)
         fail(t, "container is not running although it was started");
         return TASK_OP_NONE;
     }
-    if (t->state == SKEP__TASK_STATE__TASK_READY) {
-        if (t->desired < SKEP__TASK_STATE__TASK_RUNNING)
-            return TASK_OP_NONE;
+    if (t->desired < SKEP__TASK_STATE__TASK_RUNNING)
+        return TASK_OP_NONE;
+    if (t->state == SKEP__TASK_STATE__TASK_READY)
         move_to(t, SKEP__TASK_STATE__TASK_STARTING);
-    }
     return TASK_OP_START;
 }
 

@@ -1,0 +1,52 @@
+/* A Docker Engine that misbehaves on demand, on a unix socket, served by the test's own loop: rules
+ * say how a request is answered, hung up on, dripped, flooded or answered with rubbish. The newest
+ * matching rule wins; without one the answer is 404. Loop thread. */
+#ifndef SKEP_TEST_LIB_FAKE_ENGINE_H
+#define SKEP_TEST_LIB_FAKE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/loop.h"
+
+enum fake_how {
+    FAKE_ANSWER, /* status and body, with Content-Length */
+    FAKE_HANG,   /* never answers */
+    FAKE_RAW,    /* body verbatim, then closes the connection */
+    FAKE_OPEN,   /* head and body in chunks, then the stream stays open: fake_engine_push() */
+    FAKE_DRIP,   /* one byte of the body every FAKE_DRIP_MS */
+    FAKE_FLOOD,  /* a body without end */
+    FAKE_CUT,    /* closes in the middle of the body */
+    FAKE_REFUSE, /* closes at once */
+};
+
+enum { FAKE_DRIP_MS = 20, FAKE_RULES_MAX = 64, FAKE_CONNECTIONS_MAX = 256 };
+
+struct fake_rule {
+    const char *match; /* how "METHOD /path?query" begins, without the version */
+    enum fake_how how;
+    unsigned status;  /* 0 = 200 */
+    const char *body; /* NULL = "" */
+    unsigned times;   /* uses left; 0 = for ever */
+};
+
+struct fake_engine;
+
+/* Answers GET /_ping with API version 1.41 unless a rule says otherwise. Aborts on failure. */
+struct fake_engine *fake_engine_new(struct loop *l, const char *socket_path);
+void fake_engine_free(struct fake_engine *f);
+void fake_engine_rule(struct fake_engine *f, const struct fake_rule *r); /* strings are borrowed */
+/* Requests that began with match so far. */
+unsigned fake_engine_count(const struct fake_engine *f, const char *match);
+/* The body of the latest such request; "" without. */
+const char *fake_engine_body(const struct fake_engine *f, const char *match);
+/* The latest such request's head. */
+const char *fake_engine_head(const struct fake_engine *f, const char *match);
+/* More of every FAKE_OPEN stream whose request began with match. */
+void fake_engine_push(struct fake_engine *f, const char *match, const char *data);
+/* Closes every connection, as a restart does. */
+void fake_engine_hang_up(struct fake_engine *f);
+unsigned fake_engine_connections(const struct fake_engine *f);
+
+#endif
