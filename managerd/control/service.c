@@ -19,6 +19,21 @@ static int name_is_free(const struct store *s, const char *name, struct err *e)
     return 0;
 }
 
+/* What this version cannot do is refused in words, never left pending for ever. */
+static int refuse_unsupported(const Skep__ServiceSpec *spec, struct err *e)
+{
+    for (size_t i = 0; spec->endpoint != NULL && i < spec->endpoint->n_ports; i++) {
+        const Skep__PortConfig *port = spec->endpoint->ports[i];
+
+        if (port->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "port %u: there is no routing mesh in this version; publish it on the "
+                           "nodes that run a task: -p mode=host,published=%u,target=%u",
+                           port->target_port, port->published_port, port->target_port);
+    }
+    return 0;
+}
+
 int control_service_create(const struct control_env *env, const ProtobufCMessage *request,
                            struct store_tx *tx, struct control_subject *subject, struct err *e)
 {
@@ -31,6 +46,8 @@ int control_service_create(const struct control_env *env, const ProtobufCMessage
     if (req->spec == NULL)
         return err_set(e, ERR_INVALID, "spec: missing");
     int rc = control_validate_service(req->spec, env->arena, &service.spec, e);
+    if (rc == 0)
+        rc = refuse_unsupported(service.spec, e);
     if (rc == 0)
         rc = control_validate_service_in(service.spec, store, "", e);
     if (rc == 0)
@@ -79,6 +96,8 @@ static int update(const struct control_env *env, const Skep__ServiceUpdateReques
     if (req->spec == NULL)
         return err_set(e, ERR_INVALID, "spec: missing");
     int rc = control_validate_service(req->spec, env->arena, &service->spec, e);
+    if (rc == 0)
+        rc = refuse_unsupported(service->spec, e);
     if (rc == 0)
         rc = control_validate_service_in(service->spec, env->core->store, old->id, e);
     if (rc == 0)
