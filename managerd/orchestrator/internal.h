@@ -146,6 +146,9 @@ bool slot_live(const struct slot *s);
 
 /* May t be replaced under the restart policy? */
 bool restart_allowed(const struct pass *p, const struct slot *s, const Skep__Task *t);
+/* The slot of t, its last task, stays as it is. What used up its attempts under an older spec waits
+ * for the rolling update to replace it. */
+bool restart_finished(struct pass *p, const struct slot *s, const Skep__Task *t);
 /* t's delayed start is over; else the service is looked at again. */
 bool restart_hold_over(struct pass *p, const struct slot *s, const Skep__Task *t);
 /* A task of s that was told to stop may still run. */

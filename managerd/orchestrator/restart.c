@@ -14,13 +14,14 @@ static const Skep__RestartPolicy *policy(const struct pass *p)
 }
 
 /* Restarts of this spec version so far; a new version starts anew. */
-static uint64_t restarts_of(const struct pass *p, const Skep__Task *t)
+static uint64_t restarts_of(const Skep__Task *t, uint64_t version)
 {
-    return t->spec_version == p->service->meta->spec_version ? t->restarts : 0;
+    return t->spec_version == version ? t->restarts : 0;
 }
 
 /* Restarts whose time is within the window before the failure. */
-static uint64_t restarts_within(const struct pass *p, const struct slot *s, const Skep__Task *t)
+static uint64_t restarts_within(const struct pass *p, const struct slot *s, const Skep__Task *t,
+                                uint64_t version)
 {
     int64_t failed_at = task_dead(t) ? t->status->applied_at : p->env->wall_ns;
     uint64_t count = 0;
@@ -28,14 +29,14 @@ static uint64_t restarts_within(const struct pass *p, const struct slot *s, cons
     for (size_t i = 0; i < s->task_count; i++) {
         const Skep__Task *r = s->tasks[i];
 
-        count += r->cause == SKEP__TASK_CAUSE__CAUSE_RESTARTED &&
-                 r->spec_version == p->service->meta->spec_version &&
+        count += r->cause == SKEP__TASK_CAUSE__CAUSE_RESTARTED && r->spec_version == version &&
                  r->meta->created_at > failed_at - policy(p)->window;
     }
     return count;
 }
 
-bool restart_allowed(const struct pass *p, const struct slot *s, const Skep__Task *t)
+static bool allowed(const struct pass *p, const struct slot *s, const Skep__Task *t,
+                    uint64_t version)
 {
     const Skep__RestartPolicy *r = policy(p);
     bool completed = t->status->state == SKEP__TASK_STATE__TASK_COMPLETE;
@@ -48,7 +49,19 @@ bool restart_allowed(const struct pass *p, const struct slot *s, const Skep__Tas
         return false;
     if (r->max_attempts == 0)
         return true;
-    return (r->window == 0 ? restarts_of(p, t) : restarts_within(p, s, t)) < r->max_attempts;
+    return (r->window == 0 ? restarts_of(t, version) : restarts_within(p, s, t, version)) <
+           r->max_attempts;
+}
+
+bool restart_allowed(const struct pass *p, const struct slot *s, const Skep__Task *t)
+{
+    return allowed(p, s, t, p->service->meta->spec_version);
+}
+
+bool restart_finished(struct pass *p, const struct slot *s, const Skep__Task *t)
+{
+    return !restart_allowed(p, s, t) ||
+           (service_task_stale(p, t) && !allowed(p, s, t, t->spec_version));
 }
 
 /* ---- held-back starts ---- */
@@ -136,7 +149,7 @@ static void replace(struct pass *p, struct slot *s, const Skep__Task *failed)
     struct task_plan plan = {
         .cause = SKEP__TASK_CAUSE__CAUSE_RESTARTED,
         .desired = SKEP__TASK_STATE__TASK_READY,
-        .restarts = restarts_of(p, failed) + 1,
+        .restarts = restarts_of(failed, p->service->meta->spec_version) + 1,
     };
 
     if (r->delay == 0 && !still_stopping(p, failed) && task_dead(failed))

@@ -92,7 +92,7 @@ static bool better(const Skep__Task *a, const Skep__Task *b)
 
 /* A global slot whose task was stopped or given up with its node starts again when the node is
  * back. DEVIATION: SwarmKit's restart condition "none" then leaves the node without a task. */
-static bool slot_finished(const struct pass *p, const struct slot *s)
+static bool slot_finished(struct pass *p, const struct slot *s)
 {
     const Skep__Task *t = NULL;
 
@@ -100,7 +100,7 @@ static bool slot_finished(const struct pass *p, const struct slot *s)
         if (s->tasks[i]->desired_state < SKEP__TASK_STATE__TASK_REMOVE)
             t = s->tasks[i];
     }
-    if (t == NULL || restart_allowed(p, s, t))
+    if (t == NULL || !restart_finished(p, s, t))
         return false;
     return s->node_id == NULL || t->status->state == SKEP__TASK_STATE__TASK_COMPLETE ||
            t->status->state == SKEP__TASK_STATE__TASK_FAILED ||

@@ -177,13 +177,18 @@ static void on_event(void *ctx, const struct store_event *ev)
 
 /* ---- commands ---- */
 
+static const char script_defaults[] =
+    "task.restart.delay=5s update.parallelism=1 rollback.parallelism=1";
+
 static int service_command(struct script *s, const char *verb, char *rest)
 {
     char *name = strsep(&rest, " ");
     const Skep__Service *service = world_service(&s->world, name);
 
     if (strcmp(verb, "create") == 0) {
-        Skep__ServiceSpec *spec = spec_service(&s->arena, name, "task.restart.delay=5s");
+        bool job = rest != NULL && strstr(rest, "_job") != NULL;
+        Skep__ServiceSpec *spec =
+            spec_service(&s->arena, name, job ? "task.restart.delay=5s" : script_defaults);
 
         spec_set_all(&spec->base, &s->arena, rest != NULL ? rest : "");
         return world_service_create(&s->world, spec);
@@ -249,12 +254,12 @@ static void end_task(struct script *s, char *rest)
         print(s, "no such task runs\n");
 }
 
-static int by_name(const void *a, const void *b)
+static int by_name(const void *a, const void *b, void *ctx)
 {
     const Skep__Task *x = *(const Skep__Task *const *)a, *y = *(const Skep__Task *const *)b;
-    int order = x->slot != y->slot ? (x->slot < y->slot ? -1 : 1)
-                : x->slot == 0     ? strcmp(x->node_id, y->node_id)
-                                   : 0;
+    bool per_node = service_of(ctx, x)->per_node;
+    int order =
+        per_node ? strcmp(x->node_id, y->node_id) : (x->slot > y->slot) - (x->slot < y->slot);
 
     return order != 0 ? order : (x->attempt > y->attempt) - (x->attempt < y->attempt);
 }
@@ -277,7 +282,7 @@ static void show(struct script *s, const char *name)
             tasks[count++] = t;
     }
     if (count > 1)
-        qsort(tasks, count, sizeof(*tasks), by_name);
+        qsort_r(tasks, count, sizeof(*tasks), by_name, s);
     for (size_t i = 0; i < count; i++)
         print(s, "  %s %s %s%s%s, wanted %s\n", task_name(s, tasks[i]), image_of(s, tasks[i]),
               state_text(s, tasks[i]->status->state), tasks[i]->node_id[0] != '\0' ? " on " : "",
