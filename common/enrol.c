@@ -112,8 +112,7 @@ static void succeed(struct enrol *en)
     finish(en, 0, en->result, &none);
 }
 
-/* ---- step 3: the certificate
- * --------------------------------------------------------------------- */
+/* ---- step 3: the certificate ---- */
 
 static void remember_managers(struct enrol *en, const Skep__EnrolResponse *a)
 {
@@ -132,15 +131,15 @@ static void remember_managers(struct enrol *en, const Skep__EnrolResponse *a)
 static int store_identity(struct enrol *en, const Skep__EnrolResponse *a, struct err *e)
 {
     CLEANUP_BUF struct buf pem = BUF_INIT(X509_PEM_BYTES_MAX);
-    struct tls_identity id;
     int rc = buf_append(&pem, a->certificate_pem.data, a->certificate_pem.len);
 
     if (rc < 0)
         return err_set(e, ERR_TOO_BIG, "a certificate of more than %d bytes", X509_PEM_BYTES_MAX);
-    rc = x509_identity(buf_str(&pem), &id, e);
-    if (rc < 0)
-        return err_wrap(e, rc, "certificate in the answer");
     rc = buf_append(&pem, en->key.data, en->key.size);
+    if (rc == 0)
+        rc = identity_check(buf_str(&pem), buf_str(&en->root), e);
+    if (rc < 0)
+        rc = err_wrap(e, rc, "certificate from %s", en->addresses[en->current]);
     if (rc == 0)
         rc = identity_save(en->state_dir, buf_str(&pem), buf_str(&en->root), e);
     if (rc == 0)
@@ -180,8 +179,7 @@ static void on_enrolled(void *ctx, int rc, const Skep__Response *response, const
     next_step(en, succeed);
 }
 
-/* ---- step 2: connect again, now that the root is known
- * ------------------------------------------- */
+/* ---- step 2: connect again, now that the root is known ---- */
 
 static int connect_verified(struct enrol *en, struct err *e)
 {
@@ -218,8 +216,7 @@ static void send_csr(struct enrol *en)
         fail_here(en, &e, rc);
 }
 
-/* ---- step 1: the root, unverified until its digest is
- * ---------------------------------------------- */
+/* ---- step 1: the root, unverified until its digest is ---- */
 
 static int check_root(struct enrol *en, struct err *e)
 {
@@ -229,11 +226,10 @@ static int check_root(struct enrol *en, struct err *e)
     if (rc < 0)
         return err_wrap(e, rc, "%s: root CA", en->addresses[en->current]);
     if (strcmp(digest, en->parsed.digest) != 0)
-        return err_set(
-            e, ERR_PERMISSION,
-            "remote CA does not match fingerprint: the CA of %s does not match the token, "
-            "which is of another cluster (or somebody is in between)",
-            en->addresses[en->current]);
+        return err_set(e, ERR_PERMISSION,
+                       "the CA of %s does not match the token: the token is of another cluster, "
+                       "or somebody is in between",
+                       en->addresses[en->current]);
     return 0;
 }
 
@@ -280,8 +276,7 @@ static void begin_remote(struct enrol *en)
         fail_here(en, &e, rc);
 }
 
-/* ---- the beginning
- * ----------------------------------------------------------------------------------- */
+/* ---- the beginning ---- */
 
 /* "host" or "host:port" of the cluster port → address with port and the enrolment port's url. */
 static int add_remote(struct enrol *en, const char *remote, struct err *e)

@@ -1,5 +1,6 @@
 #include "common/identity.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,7 +17,18 @@ static char *path_of(const char *state_dir, const char *name)
     return xasprintf("%s/identity%s%s", state_dir, name[0] != '\0' ? "/" : "", name);
 }
 
-/* A private key lies here: only a directory of ours that nobody else can enter will do. */
+/* A private key lies here: only what is ours and closed to everybody else will do. */
+static int check_private(const char *path, const struct stat *st, const char *mode, struct err *e)
+{
+    if (st->st_uid != geteuid())
+        return err_set(e, ERR_PERMISSION, "%s belongs to user %u; chown it to %u", path,
+                       (unsigned)st->st_uid, (unsigned)geteuid());
+    if ((st->st_mode & 077) != 0)
+        return err_set(e, ERR_PERMISSION, "%s is open to others (mode %o); chmod it to %s", path,
+                       (unsigned)st->st_mode & 07777, mode);
+    return 0;
+}
+
 static int check_directory(const char *path, struct err *e)
 {
     struct stat st;
@@ -25,40 +37,55 @@ static int check_directory(const char *path, struct err *e)
         return err_errno(e, errno, "%s", path);
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ERR_PERMISSION, "%s is not a directory; remove it", path);
-    if (st.st_uid != geteuid())
-        return err_set(e, ERR_PERMISSION, "%s belongs to user %u; chown it to %u", path,
-                       (unsigned)st.st_uid, (unsigned)geteuid());
-    if ((st.st_mode & 077) != 0)
-        return err_set(e, ERR_PERMISSION, "%s is open to others (mode %o); chmod it to 700", path,
-                       (unsigned)st.st_mode & 07777);
-    return 0;
+    return check_private(path, &st, "700", e);
 }
 
-/* NULL with e set. */
-static char *read_text(const char *state_dir, const char *name, size_t size_max, struct err *e)
+static int open_private(const char *path, struct err *e)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 && errno == ELOOP)
+        return err_set(e, ERR_PERMISSION, "%s is a symbolic link; remove it", path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(e, errno, "open %s", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_PERMISSION, "%s is not a file; remove it", path);
+    int rc = check_private(path, &st, "600", e);
+    return rc < 0 ? rc : TAKE_FD(fd);
+}
+
+static int read_text(const char *state_dir, const char *name, size_t size_max, char **ret,
+                     struct err *e)
 {
     CLEANUP_FREE char *path = path_of(state_dir, name);
     CLEANUP_BUF struct buf b = BUF_INIT(size_max);
+    CLEANUP_CLOSE int fd = open_private(path, e);
 
-    if (buf_read_file(&b, path, e) < 0)
-        return NULL;
-    char *text = xstrndup(buf_str(&b), b.size);
+    if (fd < 0)
+        return fd;
+    int rc = buf_read_all(&b, fd, e);
+    if (rc < 0)
+        return err_wrap(e, rc, "%s", path);
+    *ret = xstrdup(buf_str(&b));
     if (b.data != NULL)
         explicit_bzero(b.data, b.size);
-    return text;
+    return 0;
 }
 
 static void load_managers(const char *state_dir, struct identity *id)
 {
-    CLEANUP_FREE char *text = read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, NULL);
-    char *save = NULL;
+    CLEANUP_FREE char *text = NULL;
 
-    if (text == NULL)
+    if (read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, &text, NULL) < 0)
         return; /* none are known yet */
-    for (char *line = strtok_r(text, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save)) {
-        if (id->manager_count < IDENTITY_MANAGERS_MAX && strlen(line) <= IDENTITY_ADDRESS_CHARS_MAX)
-            id->managers[id->manager_count++] = xstrdup(line);
+    for (const char *line = text; *line != '\0';) {
+        size_t size = strcspn(line, "\n");
+
+        if (size > 0 && size <= IDENTITY_ADDRESS_CHARS_MAX &&
+            id->manager_count < IDENTITY_MANAGERS_MAX)
+            id->managers[id->manager_count++] = xstrndup(line, size);
+        line += size + (line[size] == '\n');
     }
 }
 
@@ -69,13 +96,10 @@ int identity_load(const char *state_dir, struct identity **ret, struct err *e)
     int64_t not_after_ns;
     int rc = check_directory(directory, e);
 
-    if (rc == 0) {
-        id->node_pem = read_text(state_dir, "node.pem", X509_PEM_BYTES_MAX, e);
-        id->root_ca_pem =
-            id->node_pem != NULL ? read_text(state_dir, "ca.pem", X509_PEM_BYTES_MAX, e) : NULL;
-        if (id->root_ca_pem == NULL)
-            rc = e != NULL && e->code == ERR_NOT_FOUND ? -ERR_NOT_FOUND : -ERR_IO;
-    }
+    if (rc == 0)
+        rc = read_text(state_dir, "node.pem", X509_PEM_BYTES_MAX, &id->node_pem, e);
+    if (rc == 0)
+        rc = read_text(state_dir, "ca.pem", X509_PEM_BYTES_MAX, &id->root_ca_pem, e);
     if (rc == 0)
         rc = x509_identity(id->node_pem, &id->tls, e);
     if (rc == 0)
@@ -148,6 +172,17 @@ static int make_directory(const char *state_dir, struct err *e)
     return check_directory(directory, e);
 }
 
+int identity_check(const char *node_pem, const char *root_ca_pem, struct err *e)
+{
+    struct tls_context_options o = { .check = TLS_CHECK_CLUSTER,
+                                     .root_ca_pem = root_ca_pem,
+                                     .node_pem = node_pem };
+    struct tls_context *t = tls_context_new(&o, e);
+
+    tls_context_free(t);
+    return t != NULL ? 0 : -ERR_INVALID;
+}
+
 int identity_save(const char *state_dir, const char *node_pem, const char *root_ca_pem,
                   struct err *e)
 {
@@ -169,25 +204,46 @@ int identity_save_managers(const char *state_dir, char *const *addresses, size_t
         if (buf_printf(&b, "%s\n", addresses[i]) < 0)
             return err_set(e, ERR_TOO_BIG, "more than %d manager addresses", IDENTITY_MANAGERS_MAX);
     }
-    CLEANUP_FREE char *old = read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, NULL);
-    if (old != NULL && strcmp(old, buf_str(&b)) == 0)
+    CLEANUP_FREE char *old = NULL;
+    if (read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, &old, NULL) == 0 &&
+        strcmp(old, buf_str(&b)) == 0)
         return 0; /* heartbeats bring the same list again and again */
     return replace_file(state_dir, "managers", buf_str(&b), e);
 }
 
+/* Everything, so that no half-written key of a crash stays behind. */
+static int remove_entries(const char *directory, struct err *e)
+{
+    DIR *d = opendir(directory);
+    int rc = 0;
+
+    if (d == NULL)
+        return errno == ENOENT ? 0 : err_errno(e, errno, "open %s", directory);
+    for (const struct dirent *entry; rc == 0 && (entry = readdir(d)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
+            rc = err_errno(e, errno, "remove %s/%s", directory, entry->d_name);
+    }
+    (void)closedir(d); /* only read */
+    return rc;
+}
+
 int identity_remove(const char *state_dir, struct err *e)
 {
-    /* node.pem first: without it there is no identity, whatever else a crash leaves. */
-    static const char *const names[] = { "node.pem", "ca.pem", "managers" };
     CLEANUP_FREE char *directory = path_of(state_dir, "");
+    CLEANUP_FREE char *node = path_of(state_dir, "node.pem");
+    struct stat st;
 
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        CLEANUP_FREE char *path = path_of(state_dir, names[i]);
-
-        if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
-            return err_errno(e, errno, "remove %s", path);
-    }
-    if (rmdir(directory) < 0 && errno != ENOENT && errno != ENOTEMPTY)
+    if (lstat(directory, &st) == 0 && !S_ISDIR(st.st_mode))
+        return err_set(e, ERR_PERMISSION, "%s is not a directory; remove it", directory);
+    /* node.pem first: without it there is no identity, whatever else a crash leaves. */
+    if (unlink(node) < 0 && errno != ENOENT)
+        return err_errno(e, errno, "remove %s", node);
+    int rc = remove_entries(directory, e);
+    if (rc < 0)
+        return rc;
+    if (rmdir(directory) < 0 && errno != ENOENT)
         return err_errno(e, errno, "remove %s", directory);
     return 0;
 }

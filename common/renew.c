@@ -51,6 +51,8 @@ static int store_answer(struct renewal *r, const Skep__CertificateRenewResponse 
     if (rc == 0)
         rc = buf_append(&pem, r->key.data, r->key.size);
     if (rc == 0)
+        rc = identity_check(buf_str(&pem), buf_str(&root), e);
+    if (rc == 0)
         rc = identity_save(r->state_dir, buf_str(&pem), buf_str(&root), e);
     if (pem.data != NULL)
         explicit_bzero(pem.data, pem.size);
