@@ -141,8 +141,9 @@ demo: deps
 DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev \
              protobuf-c-compiler libjansson-dev libmnl-dev libcurl4-openssl-dev libsystemd-dev \
              libyaml-dev uthash-dev
-DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io docker-registry busybox-static \
-            iproute2 iputils-ping iptables nftables util-linux procps apache2-utils curl
+DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
+            docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
+            procps apache2-utils curl systemd man-db
 deps:
 	@deploy/deps.sh $(DEB_BUILD) $(DEB_TEST)
 
