@@ -35,8 +35,12 @@ if [ -e test/sim/main.c ]; then
     part sim build/release/sim --seeds 1..200 -j"$jobs"
 fi
 if compgen -G 'test/fuzz/fuzz_*.c' >/dev/null; then part fuzz test/fuzz/run.sh; fi
-if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then part install deploy/test_install.sh; fi
-part cluster test/cluster/run.sh
+if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then
+    part install deploy/test_install.sh
+    part cluster test/cluster/run.sh
+else
+    part lab test/cluster/run.sh test_lab.sh
+fi
 echo "===="
 printf '%s' "$summary"
 echo "$passed passed, $failed failed"

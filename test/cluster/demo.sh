@@ -4,7 +4,8 @@
 # type it; each claim is checked. --keep leaves the lab up. Exit status 0 if everything held.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-lab=$here/lab
+PATH=$here:$PATH
+. "$here/lib/ask.sh"
 keep='' step=0
 [ "${1:-}" != --keep ] || keep=1
 [ -t 1 ] && bold=$'\e[1m' dim=$'\e[2m' off=$'\e[0m' || bold='' dim='' off=''
@@ -12,23 +13,23 @@ keep='' step=0
 failed() {
     echo
     echo "${bold}demo: FAILED at step $step: $*${off}"
-    "$lab" ps 2>/dev/null
+    lab ps 2>/dev/null
     exit 1
 }
 
 finish() {
     local rc=$?
     trap - EXIT
-    if [ -n "$keep" ] && "$lab" ps >/dev/null 2>&1; then
+    if [ -n "$keep" ] && lab ps >/dev/null 2>&1; then
         cat <<TEXT
 The lab is up. Try:
-  alias lab=$lab
+  alias lab=$here/lab
   lab ctl node ls        lab ctl service create --name web -p 8080:80 busybox httpd -f -p 80
   lab exec m1 bash       lab kill w1       lab logs m1 managerd       lab help
 and when done: lab down
 TEXT
     else
-        "$lab" down || rc=1
+        lab down || rc=1
     fi
     [ $rc -ne 0 ] || echo "${bold}demo: done, all $step steps held${off}"
     exit $rc
@@ -56,7 +57,7 @@ run() {
     shift
     echo "${dim}\$ $program $(quote "$@")${off}"
     if [ "$program" = ctl ]; then set -- ctl "$@"; fi
-    "$lab" "$@" || failed "'$program $1 ${2:-}' failed"
+    lab "$@" || failed "'$program $1 ${2:-}' failed"
 }
 
 # within SECONDS WHAT COMMAND...: waits for it, and says how long it took.
@@ -72,30 +73,16 @@ within() {
     printf '   => %s (%d.%d s)\n' "$what" $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-ctl() { "$lab" ctl "$@"; }
-nodes() { ctl node ls --format '{{.Hostname}} {{.Status}} {{.ManagerStatus}}'; }
-leader() { nodes | sed -n 's/^\([^ ]*\) .*Leader$/\1/p'; }
-node_is() { nodes | grep -q "^$1 $2"; }
-running() { ctl service ps "$1" --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' | grep ' Running'; }
-tasks_run() { [ "$(running "$1" | wc -l)" -eq "$2" ]; }
-none_on() { ! running "$1" | grep -q "^$2 " && tasks_run "$1" "$3"; }
-only_on() { ! running "$1" | grep -qv "^$2 " && tasks_run "$1" "$3"; }
-# Containers with their start times, of every host but the one named.
-containers() {
-    local h
-    for h in m1 m2 m3 w1 w2; do
-        [ "$h" = "$1" ] || "$lab" docker $h ps -q | while read -r c; do
-            "$lab" docker $h inspect -f "$h {{.Id}} {{.State.StartedAt}}" "$c"
-        done
-    done
+untouched() {
+    local gone
+    gone=$(lost "$@")
+    [ -z "$gone" ] || failed "containers on other hosts were touched: $gone"
+    echo "   => every container on the other hosts is the same one, never restarted"
 }
-no_containers() { [ -z "$(containers none)" ]; }
 logs_say() { ctl service logs --tail 1 "$1" | grep -q "$2"; }
-new_leader() { local l; l=$(leader) && [ -n "$l" ] && [ "$l" != "$1" ]; }
 
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
-loop='trap exit TERM; while :; do echo $GREETING from $HOSTNAME; sleep 1 & wait $!; done'
 
 say "A cluster of three managers and two workers"
 run lab up -m 3 -w 2
@@ -104,7 +91,7 @@ run ctl node ls
 say "A service of 6 replicas"
 run ctl service create --name hello --replicas 6 --env GREETING=hello --update-parallelism 2 \
     --update-monitor 1s --rollback-parallelism 2 --rollback-monitor 1s --stop-grace-period 2s \
-    busybox sh -c "$loop"
+    busybox sh -c "$TALK"
 within 30 "6 tasks run" tasks_run hello 6
 run ctl service ls
 run ctl service ps hello
@@ -129,29 +116,27 @@ within 60 "10 tasks run" tasks_run hello 10
 within 10 "they run the old version again" logs_say hello 'hello from'
 
 say "A worker loses power: its tasks move, the others do not notice"
-before=$(containers w2)
+others=$(engines_but w2)
+before=$(containers $others)
 run lab kill w2
 within 60 "w2 is seen as down" node_is w2 Down
 within 30 "10 tasks run elsewhere" none_on hello w2 10
 run ctl node ls
-lost=$(comm -23 <(sort <<<"$before") <(containers w2 | sort))
-[ -z "$lost" ] || failed "containers on other hosts were touched: $lost"
-echo "   => every container on the other hosts is the same one, never restarted"
+untouched "$before" $others
 run lab start w2
 within 30 "w2 is back" node_is w2 Ready
 
 say "The leading manager loses power: another takes over, nothing is lost"
 old=$(leader)
-before=$(containers "$old")
+others=$(engines_but "$old")
+before=$(containers $others)
 run lab kill "$old"
 within 20 "a new manager leads" new_leader "$old"
 run ctl node ls
-run ctl service create --detach --name after --replicas 2 --env GREETING=still busybox sh -c "$loop"
+run ctl service create --detach --name after --replicas 2 --env GREETING=still busybox sh -c "$TALK"
 within 30 "a service created right after runs" tasks_run after 2
 within 60 "10 tasks of the old service run" none_on hello "$old" 10
-lost=$(comm -23 <(sort <<<"$before") <(containers "$old" | sort))
-[ -z "$lost" ] || failed "containers on other hosts were touched: $lost"
-echo "   => every container on the other hosts is the same one, never restarted"
+untouched "$before" $others
 run lab start "$old"
 within 30 "$old is back" node_is "$old" "Ready Reachable"
 run ctl service rm after
@@ -159,7 +144,7 @@ run ctl service rm after
 say "A constraint"
 run ctl node update --label-add disk=ssd w1
 run ctl service create --name db --replicas 2 --constraint node.labels.disk==ssd --stop-grace-period 2s --update-monitor 1s \
-    --env GREETING=db busybox sh -c "$loop"
+    --env GREETING=db busybox sh -c "$TALK"
 within 30 "both tasks run on w1" only_on db w1 2
 run ctl service ps db
 

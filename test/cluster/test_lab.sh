@@ -88,9 +88,10 @@ check "nothing is left" lab leftovers
 check "the second lab still works" lab2 docker m1 run --rm busybox true
 check "down" lab2 down
 
-# Interrupted at random moments while coming up.
-for delay in 0.1 0.3 0.5 0.8; do
+# Interrupted at many moments while coming up.
+for delay in 0.05 0.1 0.15 0.2 0.25 0.3 0.4 0.5 0.8; do
     timeout -s INT $delay lab up -m 2 -w 2 >/dev/null 2>&1
+    sleep 0.3
     check "nothing is left of an up interrupted after $delay s" lab leftovers
 done
 finish

@@ -41,8 +41,8 @@ lab_up_failed() {
     trap - EXIT
     trap '' INT TERM HUP
     # shellcheck disable=SC2046
-    kill $(jobs -p) 2>/dev/null
-    wait
+    kill -9 $(jobs -p) 2>/dev/null
+    wait 2>/dev/null
     if [ -n "${LAB_KEEP:-}" ]; then
         echo "lab: up failed; kept for a look: $LAB" >&2
     else
@@ -155,12 +155,14 @@ lab_ctl() {
             fi
             host=
         done
-        host=${host:-${candidates%% [!m]*}}
-        host=${host# }
-        host=${host%% *}
+        [ -n "$host" ] || read -r host _ <<<"$candidates"
     fi
     [ -n "$host" ] || die "no managerd runs"
-    host_exec "$host" ctl "$@"
+    # A manager may have been demoted or lost its peers: after a failure the next call looks anew.
+    host_exec "$host" ctl "$@" && return
+    local rc=$?
+    rm -f "$LAB/ctl-host"
+    return $rc
 }
 
 lab_ps() {
@@ -177,30 +179,33 @@ lab_ps() {
 
 # ---- down ----------------------------------------------------------------------------------------
 
-# Removes everything a lab of this name may hold, whatever state it is in.
+# Removes everything a lab of this name may hold, whatever state it is in. Hosts whose boot was
+# interrupted have no init on record, but a cgroup and a command line.
 lab_remove() {
-    local host pid
-    for host in $(all_hosts); do
-        pid=$(host_init_pid "$host")
-        host_is_up "$host" && kill -9 "$pid"
-        cgroup_freeze "$host" 0 2>/dev/null
-    done
-    # Hosts whose boot was interrupted have no init on record, but a cgroup.
-    lab_kill_rest() {
-        local rest
-        rest=$(host_processes "")
-        # shellcheck disable=SC2086
-        [ -z "$rest" ] || { kill -9 $rest 2>/dev/null; return 1; }
-    }
-    wait_until 15 lab_kill_rest
-    net_down
+    local host rest
+    for host in $(all_hosts); do cgroup_freeze "$host" 0 2>/dev/null; done
+    rest=$(lab_processes)
+    # shellcheck disable=SC2086
+    [ -z "$rest" ] || kill -9 $rest 2>/dev/null
+    lab_is_dead() { [ -z "$(lab_processes)" ]; }
+    wait_until 15 lab_is_dead
     cgroup_remove ""
     rm -rf --one-file-system "$LAB" "$DATA"
+    [ -z "$(lab_leftovers)" ]
 }
 
 lab_down() {
-    lab_remove
-    wait_until 5 lab_leftovers >/dev/null || { lab_leftovers; warn "not everything is gone"; return 1; }
+    wait_until 20 lab_remove && return
+    lab_leftovers
+    warn "not everything is gone"
+}
+
+lab_processes() {
+    {
+        host_processes ""
+        pgrep -f "^lab-switch $LAB infinity"
+        pgrep -f "lib/init\.sh $LAB "
+    } | sort -u
 }
 
 # Prints what is left of a lab: processes, mounts, cgroups, files. A namespace without a process and
@@ -209,8 +214,7 @@ lab_leftovers() {
     local found m
     found=$(
         for m in $(cgroup_mounts); do find "$m/$LAB_NAME" -maxdepth 0 -printf 'cgroup %p\n' 2>/dev/null; done
-        host_processes "" | sed 's/^/process /'
-        pgrep -f "^lab-switch $LAB infinity" | sed 's/^/process /'
+        lab_processes | sed 's/^/process /'
         awk -v lab="$LAB/" 'index($5 "/", lab) == 1 { print "mount", $5 }' /proc/self/mountinfo
         for m in "$LAB" "$DATA"; do [ ! -e "$m" ] || echo "file $m"; done
     )

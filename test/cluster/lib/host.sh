@@ -92,7 +92,8 @@ host_boot() {
     hosts_file >"$dir/hosts-file"
     (
         close_fds
-        echo 0 >"$(cgroup_dir "$host")/init/cgroup.procs"
+        # Outside its cgroup nobody would find it: no cgroup (the lab is being removed), no host.
+        echo 0 >"$(cgroup_dir "$host")/init/cgroup.procs" || exit 1
         exec setsid unshare --fork --pid --mount --uts --ipc --net --propagation private \
             bash "$here/lib/init.sh" "$LAB" "$host" "$DATA/$host" </dev/null >>"$dir/log/init" 2>&1
     ) &

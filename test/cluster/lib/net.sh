@@ -36,13 +36,6 @@ table bridge lab {
 NFT
 }
 
-net_down() {
-    local pid
-    pid=$(switch_pid)
-    switch_is_up && kill -9 "$pid"
-    rm -f "$LAB/switch.pid"
-}
-
 # Gives a booted host its eth0.
 net_attach() {
     local host=$1 pid=$2

@@ -5,6 +5,7 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PATH=$here:$PATH
+. "$here/lib/ask.sh"
 passed=0 failed=0
 
 # report STATUS WHY: counts one statement.
@@ -57,6 +58,19 @@ says() {
         printf '          %s: exit %s, wanted /%s/:\n%s\n' "$*" $rc "$text" "$out" | head -n 30
         return 1
     fi
+}
+
+# says_not WHY TEXT COMMAND...: whatever its status, the command does not print TEXT.
+says_not() {
+    local why=$1 text=$2 out
+    shift 2
+    out=$("$@" 2>&1)
+    if grep -qE -- "$text" <<<"$out"; then
+        report 1 "$why"
+        printf '          %s: must not say /%s/:\n%s\n' "$*" "$text" "$out" | head -n 30
+        return 1
+    fi
+    report 0 "$why"
 }
 
 # eventually SECONDS WHY COMMAND...: the command succeeds within that time. Says how long it took.

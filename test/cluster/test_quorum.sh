@@ -1,0 +1,49 @@
+#!/bin/bash
+# Two of three managers dead: the third says so at once, who was seen when, and what to do.
+# lab: -m 3 -w 1
+# seconds: 150
+. "$(dirname "$0")/lib/test.sh"
+
+check "a service of 4" create steady 4
+eventually 30 "4 tasks run" engines_run steady 4
+keep=$(leader)
+gone=$(followers)
+before=$(containers $(engines))
+check "kill two of three managers" kill_all managerd $gone
+sleep 4
+
+# ask COMMAND...: asks the survivor; the answer must come within 2 s.
+ask() {
+    local start=${EPOCHREALTIME/./} rc
+    lab exec "$keep" ctl "$@"
+    rc=$?
+    took=$(((${EPOCHREALTIME/./} - start) / 1000))
+    [ $took -le 2000 ] || echo "took $took ms"
+    return $rc
+}
+for command in "node ls" "service ls" "service scale --detach steady=5" "service create --detach busybox true"; do
+    # shellcheck disable=SC2086
+    refuses "'$command' says there is no quorum" "quorum" ask $command
+    # shellcheck disable=SC2086
+    says_not "within 2 s" "took" ask $command
+done
+answer=$(ask node ls 2>&1)
+for h in $gone; do
+    says "it names $h" "$h|$(lab exec "$h" cat /etc/hostname)|$(grep -h " $h\$" <(lab exec "$keep" cat /etc/hosts) | cut -d ' ' -f 1)" \
+        echo "$answer"
+done
+says "when it was last seen" "[0-9]+ ?(ms|s|second|seconds)|ago" echo "$answer"
+says "and what to do" "force-new-cluster|start|bring|restart" echo "$answer"
+same "containers run on" "" "$(lost "$before" $(engines))"
+
+back=$(head -n 1 <<<"$gone")
+check "one of them comes back" lab start "$back" managerd
+eventually 20 "a leader is there, by itself" has_leader
+check "changes are taken" ctl service scale --detach steady=5
+eventually 30 "and carried out" engines_run steady 5
+same "no container was touched by all this" "" "$(lost "$before" $(engines))"
+for h in $gone; do [ "$h" = "$back" ] || check "the other one too" lab start "$h" managerd; done
+eventually 30 "all nodes are ready" all_ready 4
+check "remove the service" ctl service rm steady
+eventually 30 "no container is left" no_containers
+finish
