@@ -1,8 +1,12 @@
 #include "common/constraint.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+enum { ADDRESS_BYTES_MAX = 16 };
 
 static bool key_valid(const char *key)
 {
@@ -86,4 +90,34 @@ bool constraint_key_known(const char *key)
     }
     return (strncasecmp(key, "node.labels.", 12) == 0 && key[12] != '\0') ||
            (strncasecmp(key, "engine.labels.", 14) == 0 && key[14] != '\0');
+}
+
+/* Parses an address of either family; returns its size in bytes, 0 when it is none. */
+static size_t parse_address(const char *text, uint8_t ret_bytes[ADDRESS_BYTES_MAX])
+{
+    if (inet_pton(AF_INET, text, ret_bytes) == 1)
+        return 4;
+    return inet_pton(AF_INET6, text, ret_bytes) == 1 ? 16 : 0;
+}
+
+int constraint_address_match(const char *pattern, const char *address, bool *ret_match)
+{
+    char net[INET6_ADDRSTRLEN + 1];
+    uint8_t want[ADDRESS_BYTES_MAX], have[ADDRESS_BYTES_MAX];
+    const char *slash = strchr(pattern, '/');
+    size_t chars = slash != NULL ? (size_t)(slash - pattern) : strlen(pattern);
+    char *end = NULL;
+
+    if (chars >= sizeof(net))
+        return -ERR_INVALID;
+    memcpy(net, pattern, chars);
+    net[chars] = '\0';
+    size_t size = parse_address(net, want);
+    unsigned long bits = slash != NULL ? strtoul(slash + 1, &end, 10) : size * 8;
+    if (size == 0 || bits > size * 8 || (slash != NULL && (end == slash + 1 || *end != '\0')))
+        return -ERR_INVALID;
+    unsigned rest = bits % 8;
+    *ret_match = parse_address(address, have) == size && memcmp(want, have, bits / 8) == 0 &&
+                 (rest == 0 || ((want[bits / 8] ^ have[bits / 8]) >> (8 - rest)) == 0);
+    return 0;
 }

@@ -24,4 +24,8 @@ int constraint_check(const char *key, const char *value, struct err *e) MUST_CHE
 /* False for a key that no node can match, e.g. a typing error: worth a warning. */
 bool constraint_key_known(const char *key);
 
+/* True in *ret_match when address lies in pattern: an address, or a network in CIDR notation, of
+ * either family. -ERR_INVALID when pattern is neither. */
+int constraint_address_match(const char *pattern, const char *address, bool *ret_match) MUST_CHECK;
+
 #endif

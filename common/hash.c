@@ -56,3 +56,11 @@ uint64_t hash_u64(uint64_t value, uint64_t seed)
 {
     return fold(value ^ odd_a, seed ^ odd_b);
 }
+
+uint64_t text_rank(const char *s)
+{
+    uint64_t rank = 0;
+
+    memcpy(&rank, s, strnlen(s, sizeof(rank)));
+    return be64toh(rank);
+}

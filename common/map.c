@@ -94,8 +94,8 @@ void map_remove(struct map *m, uint64_t hash, const void *value)
     }
     close_hole(m, i);
     m->count--;
-    if (m->capacity > CAPACITY_MIN && m->count < m->capacity / 8)
-        resize(m, m->capacity / 2);
+    if (m->capacity > CAPACITY_MIN && m->count < m->capacity / 16)
+        resize(m, m->capacity / 4);
 }
 
 void *map_each(const struct map *m, size_t *at)

@@ -140,6 +140,9 @@ struct group *group_find(const struct scheduler *s, const char *service_id, uint
 {
     struct group_key key = { service_id, spec_version };
 
+    /* Changes come in runs of one service. */
+    if (s->last_group != NULL && group_match(s->last_group, &key))
+        return s->last_group;
     return map_find(&s->groups, group_hash(service_id, spec_version), group_match, &key);
 }
 
@@ -161,8 +164,10 @@ struct group *group_get(struct scheduler *s, const char *service_id, uint64_t sp
 {
     struct group *g = group_find(s, service_id, spec_version);
 
-    if (g != NULL)
+    if (g != NULL) {
+        s->last_group = g;
         return g;
+    }
     const Skep__Revision *r = store_revision(s->store, service_id, spec_version);
     g = xcalloc(1, sizeof(*g));
     list_init(&g->queue);
@@ -184,6 +189,8 @@ static void free_group(struct scheduler *s, struct group *g)
 {
     struct service *service = g->service;
 
+    if (s->last_group == g)
+        s->last_group = NULL;
     if (--service->group_count == 0) {
         map_remove(&s->services, hash_str(service->id, 0), service);
         free(service->counts);

@@ -144,6 +144,7 @@ struct scheduler {
     const struct store *store; /* set while leader */
     struct nodeset nodes;
     struct map services, groups, items;
+    struct group *last_group;   /* found last; NULL: none */
     struct list fresh, blocked; /* groups with waiting tasks */
     struct item **flight;
     size_t flight_count, flight_capacity, flight_confirmed;

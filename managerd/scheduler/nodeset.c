@@ -1,4 +1,3 @@
-#include <endian.h>
 #include <string.h>
 
 #include "common/assert.h"
@@ -16,14 +15,6 @@ static bool node_match(const void *value, const void *key)
 struct snode *nodeset_find(const struct nodeset *set, const char *id)
 {
     return map_find(&set->ids, hash_str(id, 0), node_match, id);
-}
-
-static uint64_t id_rank(const char *id)
-{
-    uint64_t rank = 0;
-
-    memcpy(&rank, id, MIN(strlen(id), sizeof(rank)));
-    return be64toh(rank);
 }
 
 void snode_describe(struct snode *n, const Skep__Node *object)
@@ -53,7 +44,7 @@ struct snode *nodeset_add(struct nodeset *set, const Skep__Node *object)
     }
     ASSERT(index < UINT32_MAX);
     n->index = (uint32_t)index;
-    n->rank = id_rank(object->id);
+    n->rank = text_rank(object->id);
     snode_describe(n, object);
     set->nodes[index] = n;
     set->count++;

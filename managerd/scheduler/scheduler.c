@@ -585,8 +585,9 @@ static bool end_stopped(const struct round *r)
     }
     bool all = seen == s->stopped_count;
     s->stopped_count -= seen - s->stopped_sent;
-    memmove(s->stopped + s->stopped_sent, s->stopped + seen,
-            (s->stopped_count - s->stopped_sent) * sizeof(char *));
+    if (s->stopped_count > s->stopped_sent)
+        memmove(s->stopped + s->stopped_sent, s->stopped + seen,
+                (s->stopped_count - s->stopped_sent) * sizeof(char *));
     return all;
 }
 
@@ -625,7 +626,8 @@ static void scheduler_on_result(void *core, int rc)
         free(s->stopped[i]);
     if (rc == 0) {
         s->stopped_count -= s->stopped_sent;
-        memmove(s->stopped, s->stopped + s->stopped_sent, s->stopped_count * sizeof(char *));
+        if (s->stopped_count > 0)
+            memmove(s->stopped, s->stopped + s->stopped_sent, s->stopped_count * sizeof(char *));
     } else {
         s->node_epoch++; /* explanations may not have been written */
     }

@@ -161,28 +161,27 @@ static int by_labels(const void *a, const void *b, void *ctx)
 
 /* Fills a last branch from nodes that share all labels. Tasks on nodes that do not fit count, too:
  * they are in the branch's failure domain. */
-static void fill_leaf(struct branch *b, const struct gathered *from, size_t count,
-                      struct candidate **next)
+static void fill_leaf(struct spread *sp, struct branch *b, const struct gathered *from,
+                      size_t count)
 {
-    b->nodes = *next;
+    b->nodes = sp->candidates + (from - sp->gathered); /* each leaf has its own part */
     for (size_t i = 0; i < count; i++) {
         b->tasks += from[i].tasks;
         b->load += from[i].c.node->task_count;
         if (from[i].fits)
             b->nodes[b->node_count++] = from[i].c;
     }
-    *next += b->node_count;
     order_nodes(b);
 }
 
 /* from: sorted by labels; all share those above this level. Depth: PREFERENCES_MAX. */
 static void fill(struct spread *sp, struct branch *b, size_t level, const struct gathered *from,
-                 size_t count, struct candidate **next)
+                 size_t count)
 {
     const struct group *g = sp->group;
 
     if (level == g->needs.preference_count) {
-        fill_leaf(b, from, count, next);
+        fill_leaf(sp, b, from, count);
         return;
     }
     b->children = arena_array(&sp->branches, count, sizeof(struct branch *));
@@ -195,7 +194,7 @@ static void fill(struct spread *sp, struct branch *b, size_t level, const struct
                 break;
         }
         child->order = first;
-        fill(sp, child, level + 1, from + first, end - first, next);
+        fill(sp, child, level + 1, from + first, end - first);
         b->tasks += child->tasks;
         b->load += child->load;
         if (!dead(child))
@@ -220,7 +219,6 @@ static void reserve(struct spread *sp, size_t count)
 void spread_begin(struct spread *sp, struct scheduler *s, struct group *g, int64_t now_ns)
 {
     bool flat = g->needs.preference_count == 0;
-    struct candidate *next;
 
     sp->group = g;
     sp->root = (struct branch){ 0 };
@@ -252,8 +250,7 @@ void spread_begin(struct spread *sp, struct scheduler *s, struct group *g, int64
         return;
     }
     qsort_r(sp->gathered, sp->gathered_count, sizeof(*sp->gathered), by_labels, g);
-    next = sp->candidates;
-    fill(sp, &sp->root, 0, sp->gathered, sp->gathered_count, &next);
+    fill(sp, &sp->root, 0, sp->gathered, sp->gathered_count);
 }
 
 /* Books the best node of a last branch. */

@@ -1,13 +1,9 @@
 #include "managerd/store/constraint.h"
 
-#include <arpa/inet.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/constraint.h"
-
-enum { ADDRESS_BYTES_MAX = 16 };
 
 enum node_property node_property_parse(const char *key, const char **ret_label)
 {
@@ -86,45 +82,16 @@ const char *node_property_value(const Skep__Node *node, enum node_property prope
     return "";
 }
 
-/* Parses an address of either family; returns its size in bytes, 0 when it is none. */
-static size_t parse_address(const char *text, uint8_t ret_bytes[ADDRESS_BYTES_MAX])
-{
-    if (inet_pton(AF_INET, text, ret_bytes) == 1)
-        return 4;
-    return inet_pton(AF_INET6, text, ret_bytes) == 1 ? 16 : 0;
-}
-
-/* pattern: an address, or a network in CIDR notation. -1 when it is neither. */
-static int address_match(const char *pattern, const char *address)
-{
-    char net[INET6_ADDRSTRLEN + 1];
-    uint8_t want[ADDRESS_BYTES_MAX], have[ADDRESS_BYTES_MAX];
-    const char *slash = strchr(pattern, '/');
-    size_t chars = slash != NULL ? (size_t)(slash - pattern) : strlen(pattern);
-    char *end = NULL;
-
-    if (chars >= sizeof(net))
-        return -1;
-    memcpy(net, pattern, chars);
-    net[chars] = '\0';
-    size_t size = parse_address(net, want);
-    unsigned long bits = slash != NULL ? strtoul(slash + 1, &end, 10) : size * 8;
-    if (size == 0 || bits > size * 8 || (slash != NULL && (end == slash + 1 || *end != '\0')))
-        return -1;
-    if (parse_address(address, have) != size || memcmp(want, have, bits / 8) != 0)
-        return 0;
-    unsigned rest = bits % 8;
-    return rest == 0 || ((want[bits / 8] ^ have[bits / 8]) >> (8 - rest)) == 0;
-}
-
 bool node_rule_match(const struct node_rule *rule, const Skep__Node *node)
 {
     if (rule->property == NODE_PROPERTY_UNKNOWN)
         return false;
     if (rule->property == NODE_PROPERTY_IP) {
-        int match = address_match(rule->value, node->status != NULL ? node->status->address : "");
+        const char *address = node->status != NULL ? node->status->address : "";
+        bool match;
 
-        return match >= 0 && (match == 1) != rule->not_equal;
+        return constraint_address_match(rule->value, address, &match) == 0 &&
+               match != rule->not_equal;
     }
     const char *value = node_property_value(node, rule->property, rule->label);
     const char *want = rule->property == NODE_PROPERTY_ARCH ? arch_name(rule->value) : rule->value;

@@ -50,11 +50,27 @@ void history_add(struct history *h, const struct store_event *ev)
     *event_at(h, h->count++) = *ev;
 }
 
+static void fetch(const void *object)
+{
+    enum { FETCH_BYTES = 384 };
+
+    for (size_t at = 0; object != NULL && at < FETCH_BYTES; at += 64)
+        __builtin_prefetch((const uint8_t *)object + at);
+}
+
 void history_tell(const struct history *h, size_t count, store_event_fn *fn, void *ctx)
 {
+    enum { AHEAD = 4 };
+
     ASSERT(count <= h->count);
-    for (size_t i = h->count - count; i < h->count && fn != NULL; i++)
+    for (size_t i = h->count - count; i < h->count && fn != NULL; i++) {
+        /* By now the objects of a large transaction have left the nearest cache. */
+        if (i + AHEAD < h->count) {
+            fetch(event_at(h, i + AHEAD)->before);
+            fetch(event_at(h, i + AHEAD)->after);
+        }
         fn(ctx, event_at(h, i));
+    }
 }
 
 void history_trim(struct history *h)

@@ -29,11 +29,6 @@ static int by_service_order(const struct tree_node *a, const struct tree_node *b
     return id_order(s, t);
 }
 
-static int by_node_order(const struct tree_node *a, const struct tree_node *b)
-{
-    return id_order(CONTAINER_OF(a, struct entry, by_node), CONTAINER_OF(b, struct entry, by_node));
-}
-
 /* ---- groups: tasks of a service or a node ---- */
 
 static bool group_match(const void *value, const void *key)
@@ -61,9 +56,10 @@ static struct group *group_get(struct store *s, bool by_node, const char *id)
 
 static void group_drop_if_empty(struct store *s, struct group *g)
 {
-    if (g->tasks.count > 0 || g->versions.count > 0)
+    if (g->tasks.count > 0 || g->versions.count > 0 || g->task_count > 0)
         return;
     map_remove(g->by_node ? &s->nodes : &s->services, hash_str(g->id, 0), g);
+    free(g->list);
     free(g);
 }
 
@@ -155,21 +151,77 @@ static void unlink_service(struct store *s, struct entry *e)
     e->version = NULL;
 }
 
+/* Closes the gaps; the order stays. */
+static void compact(struct group *g)
+{
+    uint32_t count = 0, sorted = 0;
+
+    for (uint32_t i = 0; i < g->list_count; i++) {
+        if (g->list[i] == NULL)
+            continue;
+        g->list[i]->by_node = count;
+        g->list[count++] = g->list[i];
+        sorted += i < g->sorted_count;
+    }
+    g->list_count = count;
+    g->sorted_count = sorted;
+}
+
 static void link_node(struct store *s, struct entry *e, const Skep__Task *task)
 {
     if (task == NULL || task->node_id[0] == '\0')
         return;
-    e->node = group_get(s, true, task->node_id);
-    tree_insert(&e->node->tasks, &e->by_node, by_node_order);
+    struct group *g = group_get(s, true, task->node_id);
+
+    if (g->list_count == g->list_capacity && g->task_count < g->list_count / 4 * 3) {
+        compact(g);
+    } else if (g->list_count == g->list_capacity) {
+        g->list_capacity = MAX(g->list_capacity * 2, (uint32_t)8);
+        g->list = xrealloc_array(g->list, g->list_capacity, sizeof(struct entry *));
+    }
+    e->node = g;
+    e->by_node = g->list_count;
+    g->list[g->list_count++] = e;
+    g->task_count++;
 }
 
 static void unlink_node(struct store *s, struct entry *e)
 {
-    if (e->node == NULL)
+    struct group *g = e->node;
+
+    if (g == NULL)
         return;
-    tree_remove(&e->node->tasks, &e->by_node);
-    group_drop_if_empty(s, e->node);
+    g->list[e->by_node] = NULL;
+    g->task_count--;
+    group_drop_if_empty(s, g);
     e->node = NULL;
+}
+
+static int list_order(const void *a, const void *b)
+{
+    return id_order(*(struct entry *const *)a, *(struct entry *const *)b);
+}
+
+/* Puts the list of a node in order: sorts what was added and merges it with the rest. */
+static void sort_list(struct group *g)
+{
+    if (g->sorted_count == g->list_count)
+        return;
+    compact(g);
+    uint32_t head = g->sorted_count, tail = g->list_count - head, at = g->list_count;
+    struct entry **added = xmemdup(g->list + head, tail * sizeof(struct entry *));
+
+    qsort(added, tail, sizeof(struct entry *), list_order);
+    while (tail > 0) { /* from the end, so that nothing is overwritten before it has moved */
+        if (head > 0 && id_order(g->list[head - 1], added[tail - 1]) > 0)
+            g->list[--at] = g->list[--head];
+        else
+            g->list[--at] = added[--tail];
+    }
+    free(added);
+    for (uint32_t i = 0; i < g->list_count; i++)
+        g->list[i]->by_node = i;
+    g->sorted_count = g->list_count;
 }
 
 static void replace_task(struct store *s, struct entry *e, const Skep__Task *from,
@@ -301,21 +353,24 @@ const Skep__Revision *store_task_revision(const struct store *s, const Skep__Tas
     return store_revision(s, task->service_id, task->spec_version);
 }
 
-static struct entry *member(const struct group *g, struct tree_node *n)
+/* The first entry of a node's list at or after a place. */
+static struct entry *list_from(const struct group *g, uint32_t at)
 {
-    if (n == NULL)
-        return NULL;
-    return g->by_node ? CONTAINER_OF(n, struct entry, by_node)
-                      : CONTAINER_OF(n, struct entry, by_service);
+    while (at < g->list_count && g->list[at] == NULL)
+        at++;
+    return at < g->list_count ? g->list[at] : NULL;
 }
 
-static const Skep__Task *iterate(const struct group *g, struct tree_node *from,
+static struct entry *service_member(struct tree_node *n)
+{
+    return n != NULL ? CONTAINER_OF(n, struct entry, by_service) : NULL;
+}
+
+static const Skep__Task *iterate(const struct group *g, const struct entry *from,
                                  struct store_iter *it)
 {
-    const struct entry *e = member(g, from);
-
-    *it = (struct store_iter){ .at = e, .index = g };
-    return e != NULL ? (const Skep__Task *)e->object : NULL;
+    *it = (struct store_iter){ .at = from, .index = g };
+    return from != NULL ? (const Skep__Task *)from->object : NULL;
 }
 
 const Skep__Task *store_service_tasks(const struct store *s, const char *service_id,
@@ -323,15 +378,17 @@ const Skep__Task *store_service_tasks(const struct store *s, const char *service
 {
     const struct group *g = index_group(s, false, service_id);
 
-    return iterate(g, g != NULL ? tree_first(&g->tasks) : NULL, it);
+    return iterate(g, g != NULL ? service_member(tree_first(&g->tasks)) : NULL, it);
 }
 
 const Skep__Task *store_node_tasks(const struct store *s, const char *node_id,
                                    struct store_iter *it)
 {
-    const struct group *g = index_group(s, true, node_id);
+    struct group *g = index_group(s, true, node_id);
 
-    return iterate(g, g != NULL ? tree_first(&g->tasks) : NULL, it);
+    if (g != NULL)
+        sort_list(g);
+    return iterate(g, g != NULL ? list_from(g, 0) : NULL, it);
 }
 
 /* Everything of a lower slot sorts before; the slot itself and all above after. */
@@ -345,7 +402,8 @@ const Skep__Task *store_slot_tasks(const struct store *s, const char *service_id
 {
     const struct group *g = index_group(s, false, service_id);
 
-    return iterate(g, g != NULL ? tree_after(&g->tasks, &slot, slot_key) : NULL, it);
+    return iterate(g, g != NULL ? service_member(tree_after(&g->tasks, &slot, slot_key)) : NULL,
+                   it);
 }
 
 const Skep__Task *store_iter_next(struct store_iter *it)
@@ -355,7 +413,7 @@ const Skep__Task *store_iter_next(struct store_iter *it)
 
     if (e == NULL)
         return NULL;
-    e = member(g, tree_next(g->by_node ? &e->by_node : &e->by_service));
+    e = g->by_node ? list_from(g, e->by_node + 1) : service_member(tree_next(&e->by_service));
     it->at = e;
     return e != NULL ? (const Skep__Task *)e->object : NULL;
 }

@@ -51,17 +51,26 @@ struct entry {
     uint32_t id_chars;
     /* tasks only */
     uint64_t slot; /* as in by_service */
-    struct tree_node by_service, by_node;
+    struct tree_node by_service;
     struct group *service, *node; /* NULL: none */
+    uint32_t by_node;             /* place in node->list */
     struct spec_version *version;
     char id[];
 };
 
 /* The tasks of one service or of one node. Exists while it has a task or a revision. */
 struct group {
-    struct tree tasks;
-    struct tree versions; /* services: struct spec_version */
     bool by_node;
+    /* services */
+    struct tree tasks;
+    struct tree versions; /* struct spec_version */
+    /* Nodes: tasks come and go much more often than they are listed, so a new one is put at the
+     * end and the list is ordered when somebody reads it. */
+    struct entry **list; /* NULL: gone */
+    uint32_t list_count; /* places in use, gone ones included */
+    uint32_t list_capacity;
+    uint32_t sorted_count; /* places that are in order */
+    uint32_t task_count;
     char id[];
 };
 
@@ -120,6 +129,14 @@ struct entry *entry_of(const struct tree_node *by_id);
 struct entry *table_find(const struct store *s, Skep__Kind kind, const char *id);
 /* Only those that have an object. */
 struct entry *table_find_live(const struct store *s, Skep__Kind kind, const char *id);
+/* Fetching ahead, in three steps with time between them: the slot, the entry, the object. */
+struct table_hint {
+    uint64_t hash;
+    const struct entry *entry; /* probably */
+};
+struct table_hint table_hint(const struct store *s, Skep__Kind kind, const char *id);
+void table_hint_entry(const struct store *s, struct table_hint *h);
+void table_hint_object(const struct table_hint *h);
 /* Makes an entry without an object; it joins its tree with the first object. */
 struct entry *table_add(struct store *s, Skep__Kind kind, const char *id);
 /* Frees an entry without an object. */

@@ -1,4 +1,3 @@
-#include <endian.h>
 #include <string.h>
 
 #include "common/assert.h"
@@ -29,6 +28,21 @@ struct store_snapshot {
     size_t record_size, record_next;
 };
 
+static void put_head(uint8_t *to, size_t size)
+{
+    for (int i = 0; i < RECORD_HEAD_BYTES; i++)
+        to[i] = (uint8_t)(size >> (8 * i));
+}
+
+static size_t get_head(const uint8_t *from)
+{
+    size_t size = 0;
+
+    for (int i = 0; i < RECORD_HEAD_BYTES; i++)
+        size |= (size_t)from[i] << (8 * i);
+    return size;
+}
+
 /* ---- taking ---- */
 
 static void pack_request(const struct request *r, struct store_snapshot *snap)
@@ -47,9 +61,8 @@ static void pack_request(const struct request *r, struct store_snapshot *snap)
     record.record_case = SKEP__SNAPSHOT_RECORD__RECORD_REQUEST;
     record.request = &result;
     size_t size = skep__snapshot_record__get_packed_size(&record);
-    uint32_t head = htole32((uint32_t)size);
     snap->requests = xrealloc(snap->requests, snap->requests_size + RECORD_HEAD_BYTES + size);
-    memcpy(snap->requests + snap->requests_size, &head, sizeof(head));
+    put_head(snap->requests + snap->requests_size, size);
     (void)skep__snapshot_record__pack(&record,
                                       snap->requests + snap->requests_size + RECORD_HEAD_BYTES);
     snap->requests_size += RECORD_HEAD_BYTES + size;
@@ -147,9 +160,7 @@ static size_t record_size(const ProtobufCMessage *object, Skep__Object *wrapped,
 
 static void pack_record(const Skep__SnapshotRecord *record, size_t size, uint8_t *to)
 {
-    uint32_t head = htole32((uint32_t)size);
-
-    memcpy(to, &head, sizeof(head));
+    put_head(to, size);
     size_t written = skep__snapshot_record__pack(record, to + RECORD_HEAD_BYTES);
     ASSERT(written == size);
 }
@@ -275,12 +286,7 @@ static int load_record(struct store *s, const uint8_t *mem, size_t size, struct 
 /* Size of the record that begins at mem, head included; 0: the head is not complete. */
 static size_t whole_size(const uint8_t *mem, size_t size)
 {
-    uint32_t head;
-
-    if (size < RECORD_HEAD_BYTES)
-        return 0;
-    memcpy(&head, mem, sizeof(head));
-    return RECORD_HEAD_BYTES + (size_t)le32toh(head);
+    return size < RECORD_HEAD_BYTES ? 0 : RECORD_HEAD_BYTES + get_head(mem);
 }
 
 static void partial_add(struct store_loader *l, const uint8_t *mem, size_t size)

@@ -1,4 +1,3 @@
-#include <endian.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -12,14 +11,6 @@ struct id_key {
     uint64_t prefix;
     const char *id;
 };
-
-static uint64_t id_prefix(const char *id, size_t chars)
-{
-    uint64_t prefix = 0;
-
-    memcpy(&prefix, id, MIN(chars, sizeof(prefix)));
-    return be64toh(prefix);
-}
 
 static uint64_t id_hash(Skep__Kind kind, const char *id, size_t chars)
 {
@@ -54,6 +45,41 @@ struct entry *table_find_live(const struct store *s, Skep__Kind kind, const char
     return e != NULL && e->object != NULL ? e : NULL;
 }
 
+struct table_hint table_hint(const struct store *s, Skep__Kind kind, const char *id)
+{
+    struct table_hint h = { .hash = id_hash(kind, id, strlen(id)) };
+
+    if (s->ids.capacity > 0)
+        __builtin_prefetch(&s->ids.slots[h.hash & (s->ids.capacity - 1)]);
+    return h;
+}
+
+void table_hint_entry(const struct store *s, struct table_hint *h)
+{
+    size_t mask = s->ids.capacity - 1;
+
+    if (s->ids.count == 0)
+        return;
+    for (size_t i = h->hash & mask; s->ids.slots[i].value != NULL; i = (i + 1) & mask) {
+        if (s->ids.slots[i].hash != h->hash)
+            continue;
+        h->entry = s->ids.slots[i].value;
+        for (size_t at = 0; at < sizeof(*h->entry) + ID_CHARS; at += 64)
+            __builtin_prefetch((const uint8_t *)h->entry + at, 1);
+        return;
+    }
+}
+
+void table_hint_object(const struct table_hint *h)
+{
+    enum { TASK_BYTES = 448 }; /* of a usual one */
+
+    if (h->entry == NULL || h->entry->object == NULL)
+        return;
+    for (size_t at = 0; at < TASK_BYTES; at += 64)
+        __builtin_prefetch((const uint8_t *)h->entry->object + at);
+}
+
 struct entry *table_add(struct store *s, Skep__Kind kind, const char *id)
 {
     size_t chars = strlen(id);
@@ -61,7 +87,7 @@ struct entry *table_add(struct store *s, Skep__Kind kind, const char *id)
 
     e->kind = kind;
     e->id_chars = (uint32_t)chars;
-    e->prefix = id_prefix(id, chars);
+    e->prefix = text_rank(id);
     memcpy(e->id, id, chars + 1);
     map_add(&s->ids, id_hash(kind, id, chars), e);
     return e;
@@ -133,8 +159,7 @@ static int key_compare(const void *key, const struct tree_node *n)
 
 const ProtobufCMessage *store_after(const struct store *s, Skep__Kind kind, const char *after_id)
 {
-    size_t chars = strlen(after_id);
-    struct id_key key = { .prefix = id_prefix(after_id, chars), .id = after_id };
+    struct id_key key = { .prefix = text_rank(after_id), .id = after_id };
 
     if (!kind_valid((int)kind))
         return NULL;
