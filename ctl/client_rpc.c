@@ -247,7 +247,7 @@ static int read_identity(struct transport *t, const char *dir, struct err *e)
     CLEANUP_BUF struct buf root = BUF_INIT(PEM_BYTES_MAX);
     CLEANUP_BUF struct buf node = BUF_INIT(PEM_BYTES_MAX);
     struct tls_context_options o = { .check = TLS_CHECK_CLUSTER };
-    int rc = buf_read_file(&root, arena_printf(&t->arena, "%s/root.pem", dir), e);
+    int rc = buf_read_file(&root, arena_printf(&t->arena, "%s/ca.pem", dir), e);
 
     if (rc == 0)
         rc = buf_read_file(&node, arena_printf(&t->arena, "%s/node.pem", dir), e);

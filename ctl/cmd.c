@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "ctl/client.h"
 
 enum { WORDS_MAX = 2 }; /* of a command's name */
@@ -151,6 +152,7 @@ static int no_cmd(struct ctl *c, int count, char *const args[])
 
 static int dispatch(struct ctl *c)
 {
+    enum log_level level;
     int count = flags_arg_count(c->globals);
     char **args = arena_array(&c->arena, (size_t)count + 1, sizeof(*args));
     int words = 0;
@@ -158,6 +160,12 @@ static int dispatch(struct ctl *c)
 
     for (int i = 0; i < count; i++)
         args[i] = arena_strdup(&c->arena, flags_arg(c->globals, i));
+    if (log_level_parse(flags_string(c->globals, "log-level"), &level) < 0)
+        return ctl_usage_error(c, FLAGS_EXIT_USAGE,
+                               "invalid argument \"%s\" for \"-l, --log-level\" flag: use debug, "
+                               "info, warn or error",
+                               flags_string(c->globals, "log-level"));
+    log_set_level(level);
     if (flags_bool(c->globals, "version"))
         return fprintf(c->out, "Skep version %s\n", SKEP_VERSION) > 0 ? 0 : CMD_EXIT_FAILED;
     if (count == 0 || strcmp(args[0], "help") == 0) {
@@ -182,13 +190,27 @@ static int dispatch(struct ctl *c)
     return status;
 }
 
+/* The environment sets what names a manager, nothing else: SKEP_VERSION, for one, is somebody
+ * else's. */
+static char *environment(const char *name)
+{
+    static const char *const names[] = { "SKEP_HOST", "SKEP_IDENTITY", "SKEP_TIMEOUT",
+                                         "SKEP_LOG_LEVEL" };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i], name) == 0)
+            return getenv(name);
+    }
+    return NULL;
+}
+
 int cmd_main(struct ctl *c, int count, char *const args[])
 {
     struct err e = { 0 };
     int status;
 
     c->globals = flags_new(cmd_global_flags(), NULL);
-    if (flags_parse_env(c->globals, "SKEP_", getenv, &e) < 0 ||
+    if (flags_parse_env(c->globals, "SKEP_", environment, &e) < 0 ||
         flags_parse(c->globals, count, args, FLAGS_ARGS_LAST, &e) < 0)
         status = ctl_usage_error(c, FLAGS_EXIT_USAGE, "%s", e.message);
     else if (flags_bool(c->globals, "help") && flags_arg_count(c->globals) == 0)

@@ -3,6 +3,13 @@
 
 #include "ctl/cmd.h"
 
+enum { COLUMNS_DEFAULT = 80 };
+
+static size_t help_columns(const struct ctl *c)
+{
+    return c->columns > 0 ? c->columns : COLUMNS_DEFAULT;
+}
+
 static bool in_group(const struct cmd *cmd, const char *group)
 {
     size_t size = strlen(group);
@@ -17,7 +24,7 @@ void cmd_print_help(struct ctl *c, FILE *out, const struct cmd *cmd)
                   cmd->args, cmd->summary);
     if (cmd->alias != NULL)
         (void)fprintf(out, "\nAliases:\n  ctl %s, ctl %s\n", cmd->name, cmd->alias);
-    flags_print_options(out, "Options", cmd->flags, c->columns);
+    flags_print_options(out, "Options", cmd->flags, help_columns(c));
 }
 
 void cmd_print_group_help(struct ctl *c, FILE *out, const char *group)
@@ -52,6 +59,6 @@ void cmd_print_main_help(struct ctl *c, FILE *out)
         if (!cmd->hidden && strchr(cmd->name, ' ') == NULL)
             (void)fprintf(out, "  %-11s %s\n", cmd->name, cmd->summary);
     }
-    flags_print_options(out, "Global Options", cmd_global_flags(), c->columns);
+    flags_print_options(out, "Global Options", cmd_global_flags(), help_columns(c));
     (void)fprintf(out, "\nRun 'ctl COMMAND --help' for more information on a command.\n");
 }
