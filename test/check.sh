@@ -32,7 +32,7 @@ part tidy test/tidy.sh
 part unit make -s -j"$jobs" unit
 if [ -e test/sim/main.c ]; then
     part "sim build" make -s -j"$jobs" sim
-    part sim build/release/sim --seeds 1..200 -j"$jobs"
+    part sim build/release/sim --seeds 1..5000 -j"$jobs"
 fi
 if compgen -G 'test/fuzz/fuzz_*.c' >/dev/null; then part fuzz test/fuzz/run.sh; fi
 if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then

@@ -128,7 +128,9 @@ sub check_parameters {
     my ($file, $i, $head) = @_;
     return unless $head =~ /(\w+)\s*(\((?:[^()]|(?2))*\))\s*$/;
     my ($name, $list) = ($1, substr($2, 1, -1));
+    return if $list =~ /^void \*ctx,/; # a callback has the signature that its caller wants
     1 while $list =~ s/\([^()]*\)//g;
+    $list =~ s/,\s*struct err \*\w+\s*$//; # where the error goes is no argument
     my $count = () = $list =~ /,/g;
     finding($file, $i, "$name takes " . ($count + 1) . " parameters, limit $limit{parameters}")
         if $count + 1 > $limit{parameters};
