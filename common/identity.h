@@ -28,8 +28,8 @@ struct identity {
  * error message need it). */
 int identity_load(const char *state_dir, struct identity **ret, struct err *e) MUST_CHECK;
 void identity_free(struct identity *id);
-/* What a manager issued must serve before it replaces anything: chain to the root, valid now by this
- * host's clock, the key fits. */
+/* What a manager issued must serve before it replaces anything: chain to the root, valid now by
+ * this host's clock, the key fits. */
 int identity_check(const char *node_pem, const char *root_ca_pem, struct err *e) MUST_CHECK;
 /* Writes node.pem and ca.pem durably, ca.pem first. */
 int identity_save(const char *state_dir, const char *node_pem, const char *root_ca_pem,

@@ -127,7 +127,8 @@ static int check_digest(struct piece p, struct err *e)
     if (p.size == 0 || !in_set(p.s[0], LOWER UPPER) ||
         span(p, 0, LOWER UPPER DIGITS "-_+.") != p.size || hex.size < 32 || hex.size > 128 ||
         span(hex, 0, HEX) != hex.size)
-        return err_set(e, ERR_INVALID, "the digest after @ must be algorithm:hex, as sha256:<64 hex digits>");
+        return err_set(e, ERR_INVALID,
+                       "the digest after @ must be algorithm:hex, as sha256:<64 hex digits>");
     if (p.size == 6 && memcmp(p.s, "sha256", 6) == 0 && hex.size != 64)
         return err_set(e, ERR_INVALID, "a sha256 digest has 64 hex digits, this one has %zu",
                        hex.size);
