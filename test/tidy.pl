@@ -84,8 +84,8 @@ sub check_includes {
     }
     (my $own = $file) =~ s/\.c$/.h/;
     if ($file =~ /\.c$/ && -e $own && $file !~ m{^test/}) {
-        finding($file, 1, "its own header is included first")
-            if !@includes || $includes[0][1] ne $own;
+        finding($file, 1, "its own header, or its folder's internal.h, is included first")
+            if !@includes || ($includes[0][1] ne $own && $includes[0][1] !~ /(^|_|\/)internal\.h$/);
     }
     # Sources that share a header, and tests, open with the header they belong to.
     shift @includes if @includes && $includes[0][2] eq '"';
@@ -131,6 +131,7 @@ sub check_parameters {
     return if $list =~ /^void \*ctx,/; # a callback has the signature that its caller wants
     1 while $list =~ s/\([^()]*\)//g;
     $list =~ s/,\s*struct err \*\w+\s*$//; # where the error goes is no argument
+    $list =~ s/(\w+ \*\w+),\s*size_t \w+/$1/g; # bytes and their number are one thing
     my $count = () = $list =~ /,/g;
     finding($file, $i, "$name takes " . ($count + 1) . " parameters, limit $limit{parameters}")
         if $count + 1 > $limit{parameters};
