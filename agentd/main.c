@@ -69,6 +69,10 @@ static const struct flag table[] = {
       .default_text = "info",
       .help = "error, warn, info or debug",
       .choices = "error|warn|info|debug" },
+    { .name = "generate-man",
+      .kind = FLAG_BOOL,
+      .help = "Print the manual page and exit",
+      .hidden = true },
     { .name = "version", .kind = FLAG_BOOL, .help = "Print the version and exit" },
     { .name = "help", .letter = 'h', .kind = FLAG_BOOL, .help = "Print this help and exit" },
     { .name = NULL },
@@ -290,6 +294,27 @@ static void print_help(void)
     flags_print_options(stdout, "Options", table, 0);
 }
 
+static void print_man(void)
+{
+    const struct flags_man man = {
+        .name = "agentd",
+        .section = 8,
+        .summary = "agent of the Skep container orchestrator",
+        .synopsis = "agentd [OPTIONS]",
+        .description =
+            "agentd runs on every host that carries containers. It asks the managers what this "
+            "host has to run, has the Docker Engine run it, and reports what became of it.\n\n"
+            "The host joins its cluster with ctl swarm join, or with --join and --token; from then "
+            "on its identity and the list of managers on disk are enough. There is no database of "
+            "tasks: after a restart agentd finds its containers by their labels and adopts them, "
+            "none is restarted. Containers run on while agentd, the managers or both are away.",
+        .table = table,
+        .see_also = "ctl(1), managerd(8)",
+    };
+
+    flags_print_man(stdout, &man);
+}
+
 int main(int argc, char **argv)
 {
     struct flags *f = flags_new(table, NULL);
@@ -303,6 +328,8 @@ int main(int argc, char **argv)
     rc = parse_options(f, argc, argv, &e);
     if (rc == 0 && flags_bool(f, "help")) {
         print_help();
+    } else if (rc == 0 && flags_bool(f, "generate-man")) {
+        print_man();
     } else if (rc == 0 && flags_bool(f, "version")) {
         printf("agentd version %s\n", SKEP_VERSION);
     } else {

@@ -1,5 +1,5 @@
 # make install: programs, systemd units, man pages, shell completion. Man pages and completion come out
-# of ctl's own command table, so they cannot disagree with it.
+# of the programs' own tables, so they cannot disagree with them.
 BINDIR := $(PREFIX)/bin
 UNITDIR := $(PREFIX)/lib/systemd/system
 SHARE := $(PREFIX)/share
@@ -10,4 +10,4 @@ install: all
 	install -m 0755 $(PROGRAMS:%=$(B)/%) $(DESTDIR)$(BINDIR)
 	for u in $(UNITS); do sed 's,@BINDIR@,$(BINDIR),' deploy/systemd/$$u.in >$(DESTDIR)$(UNITDIR)/$$u && \
 	    chmod 0644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; done
-	deploy/install_docs.sh $(B)/ctl $(DESTDIR)$(SHARE)
+	deploy/install_docs.sh $(B) $(DESTDIR)$(SHARE)

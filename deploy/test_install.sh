@@ -32,7 +32,7 @@ check "zsh completion is there" test -s "$tree/usr/share/zsh/site-functions/_ctl
 check "fish completion is there" test -s "$tree/usr/share/fish/vendor_completions.d/ctl.fish"
 for u in skep-managerd skep-agentd; do
     unit=$tree/usr/lib/systemd/system/$u.service
-    check "$u starts the installed program" grep -q "^ExecStart=/usr/bin/${u#skep-} " "$unit"
+    check "$u starts the installed program" grep -q "^ExecStart=/usr/bin/${u#skep-}\$" "$unit"
     check "$u has no blanks left to fill" sh -c "! grep -n '@[A-Z]*@' $unit"
     # systemd-analyze wants the program where the unit says it is.
     sed "s,=/usr/bin/,=$tree/usr/bin/," "$unit" >"$tree/$u.service"
