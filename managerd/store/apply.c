@@ -395,7 +395,7 @@ static int apply_all(struct apply *a)
 }
 
 /* Ends the changes: entries without an object go, events are told and kept. */
-static void finish(struct store *s, store_event_fn *fn, void *ctx)
+static void finish(struct store *s, const struct store_listener *to)
 {
     size_t told = 0;
 
@@ -418,7 +418,7 @@ static void finish(struct store *s, store_event_fn *fn, void *ctx)
         told++;
     }
     s->change_count = 0;
-    history_tell(&s->history, told, fn, ctx);
+    history_tell(&s->history, told, to);
     history_trim(&s->history);
 }
 
@@ -440,8 +440,8 @@ static const char *first_object_id(const Skep__Transaction *t)
     return object != NULL ? object_id(object) : "";
 }
 
-int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t, store_event_fn *fn,
-                void *ctx, struct err *e)
+int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t,
+                const struct store_listener *to, struct err *e)
 {
     struct err local = { 0 };
     struct apply a = { .s = s, .t = t, .index = index, .e = e != NULL ? e : &local };
@@ -459,24 +459,24 @@ int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t, sto
     if (rc < 0)
         undo(s);
     else
-        finish(s, fn, ctx);
+        finish(s, to);
     if (t->request_id.len != 0)
         request_add(s, t->request_id.data, index, -rc,
                     rc < 0 ? err_message(a.e, rc) : first_object_id(t));
     return rc;
 }
 
-int store_apply_packed(struct store *s, uint64_t index, const uint8_t *data, size_t size,
-                       store_event_fn *fn, void *ctx, struct err *e)
+int store_apply_packed(struct store *s, uint64_t index, ProtobufCBinaryData data,
+                       const struct store_listener *to, struct err *e)
 {
     ProtobufCAllocator allocator = message_arena_allocator(&s->decode);
-    Skep__Transaction *t = skep__transaction__unpack(&allocator, size, data);
+    Skep__Transaction *t = skep__transaction__unpack(&allocator, data.len, data.data);
 
     if (t == NULL) {
         arena_reset(&s->decode);
         return err_set(e, ERR_PROTO, "entry %" PRIu64 " does not decode as a transaction", index);
     }
-    int rc = store_apply(s, index, t, fn, ctx, e);
+    int rc = store_apply(s, index, t, to, e);
     arena_reset(&s->decode);
     return rc;
 }

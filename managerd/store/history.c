@@ -58,18 +58,18 @@ static void fetch(const void *object)
         __builtin_prefetch((const uint8_t *)object + at);
 }
 
-void history_tell(const struct history *h, size_t count, store_event_fn *fn, void *ctx)
+void history_tell(const struct history *h, size_t count, const struct store_listener *to)
 {
     enum { AHEAD = 4 };
 
     ASSERT(count <= h->count);
-    for (size_t i = h->count - count; i < h->count && fn != NULL; i++) {
+    for (size_t i = h->count - count; i < h->count && to != NULL; i++) {
         /* By now the objects of a large transaction have left the nearest cache. */
         if (i + AHEAD < h->count) {
             fetch(event_at(h, i + AHEAD)->before);
             fetch(event_at(h, i + AHEAD)->after);
         }
-        fn(ctx, event_at(h, i));
+        to->fn(to->ctx, event_at(h, i));
     }
 }
 

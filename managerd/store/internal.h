@@ -163,8 +163,8 @@ const struct request *request_at(const struct store *s, size_t i);
 /* Takes over before's reference and makes one for after. Events of one transaction are added, told
  * and then trimmed to the limit in bytes. */
 void history_add(struct history *h, const struct store_event *ev);
-/* Calls fn (unless NULL) for the last count events. */
-void history_tell(const struct history *h, size_t count, store_event_fn *fn, void *ctx);
+/* Tells of the last count events. */
+void history_tell(const struct history *h, size_t count, const struct store_listener *to);
 void history_trim(struct history *h);
 void history_clear(struct history *h, uint64_t floor);
 

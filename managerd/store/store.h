@@ -128,20 +128,25 @@ struct store_event {
     uint64_t version;
 };
 typedef void store_event_fn(void *ctx, const struct store_event *ev);
+struct store_listener {
+    store_event_fn *fn;
+    void *ctx;
+};
 
-/* Applies a transaction at a Raft index: everything or nothing. Calls fn once per changed object
- * after all changes are in (objects of the event are valid during the call). A refused transaction
- * returns -ERR_CONFLICT (expected version), -ERR_EXISTS (id or name), -ERR_NOT_FOUND (update or
- * remove of what is gone) or -ERR_INVALID, with the object named in e, and changes nothing but the
- * store's version. A service's spec change (create, update with another spec) also writes its
- * Revision and sets meta.spec_version = index; unreferenced revisions go with the last task or
- * service that named them. A replayed request_id within the kept window returns its first result.
+/* Applies a transaction at a Raft index: everything or nothing. Tells the listener (NULL:
+ * nobody) once per changed object after all changes are in (objects of the event are valid during
+ * the call). A refused transaction returns -ERR_CONFLICT (expected version), -ERR_EXISTS (id or
+ * name), -ERR_NOT_FOUND (update or remove of what is gone) or -ERR_INVALID, with the object named
+ * in e, and changes nothing but the store's version. A service's spec change (create, update with
+ * another spec) also writes its Revision and sets meta.spec_version = index; unreferenced revisions
+ * go with the last task or service that named them. A replayed request_id within the kept window
+ * returns its first result.
  */
-int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t, store_event_fn *fn,
-                void *ctx, struct err *e) MUST_CHECK;
+int store_apply(struct store *s, uint64_t index, const Skep__Transaction *t,
+                const struct store_listener *to, struct err *e) MUST_CHECK;
 /* Decodes and applies. -ERR_PROTO when data is no transaction (the caller must stop applying). */
-int store_apply_packed(struct store *s, uint64_t index, const uint8_t *data, size_t size,
-                       store_event_fn *fn, void *ctx, struct err *e) MUST_CHECK;
+int store_apply_packed(struct store *s, uint64_t index, ProtobufCBinaryData data,
+                       const struct store_listener *to, struct err *e) MUST_CHECK;
 
 /* What became of the transaction with this request id (16 bytes), if it is among the last
  * STORE_REQUESTS of them. */

@@ -107,6 +107,7 @@ static double run(const struct setting *c)
 {
     struct fixture f;
     struct scheduler *s = scheduler_new();
+    const struct store_listener to = { event, s };
 
     fixture_init(&f, 1);
     fill(&f, c);
@@ -119,7 +120,7 @@ static double run(const struct setting *c)
         (void)scheduler_ops.run(s, &env, f.tx);
         if (store_tx_action_count(f.tx) == 0)
             break;
-        int rc = store_apply(f.s, ++f.index, store_tx_message(f.tx), event, s, &e);
+        int rc = store_apply(f.s, ++f.index, store_tx_message(f.tx), &to, &e);
         ASSERT(rc == 0);
         scheduler_ops.on_result(s, rc);
         store_tx_clear(f.tx);

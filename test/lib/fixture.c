@@ -25,7 +25,9 @@ int fixture_apply(struct fixture *f, store_event_fn *fn, void *ctx)
     f->wall_ns += 1000000000;
     f->e = (struct err){ 0 };
     store_tx_pack(f->tx, f->wall_ns, NULL, &data, &size);
-    int rc = store_apply_packed(f->s, ++f->index, data, size, fn, ctx, &f->e);
+    const struct store_listener to = { fn, ctx };
+    int rc = store_apply_packed(f->s, ++f->index, (ProtobufCBinaryData){ size, data },
+                                fn != NULL ? &to : NULL, &f->e);
     free(data);
     store_tx_clear(f->tx);
     return rc;

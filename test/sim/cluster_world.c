@@ -30,7 +30,9 @@ static void on_event(void *ctx, const struct store_event *ev)
 static int apply_packed(struct world *w, uint8_t *data, size_t size)
 {
     w->index++;
-    int rc = store_apply_packed(w->store, w->index, data, size, on_event, w, &w->e);
+    const struct store_listener to = { on_event, w };
+    int rc =
+        store_apply_packed(w->store, w->index, (ProtobufCBinaryData){ size, data }, &to, &w->e);
     free(data);
     return rc;
 }

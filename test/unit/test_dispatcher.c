@@ -37,8 +37,9 @@ static void commit(struct fixture *f, struct store_tx *tx)
 {
     struct err e = { 0 };
 
-    ck_assert_msg(store_apply(f->store, ++f->index, store_tx_message(tx), on_event, f, &e) == 0,
-                  "%s", e.message);
+    const struct store_listener to = { on_event, f };
+    int rc = store_apply(f->store, ++f->index, store_tx_message(tx), &to, &e);
+    ck_assert_msg(rc == 0, "%s", e.message);
     store_tx_clear(tx);
 }
 

@@ -133,7 +133,7 @@ static struct world *world_new(const struct member_case *nodes)
     w->store = store_new();
     for (int i = 0; i < NODES; i++)
         add_node(w, tx, i, &nodes[i]);
-    ck_assert_int_eq(store_apply(w->store, 1, store_tx_message(tx), NULL, NULL, &e), 0);
+    ck_assert_int_eq(store_apply(w->store, 1, store_tx_message(tx), NULL, &e), 0);
     store_tx_free(tx);
     w->view = (struct roles_view){ .store = w->store,
                                    .config = &w->config,
@@ -180,7 +180,7 @@ START_TEST(roles_follow_membership)
     struct err e = { 0 };
 
     roles_fill(&w->view, tx);
-    ck_assert_int_eq(store_apply(w->store, 2, store_tx_message(tx), NULL, NULL, &e), 0);
+    ck_assert_int_eq(store_apply(w->store, 2, store_tx_message(tx), NULL, &e), 0);
     ck_assert_int_eq(store_node(w->store, node_ids[0])->role, SKEP__NODE_ROLE__ROLE_MANAGER);
     ck_assert_str_eq(store_node(w->store, node_ids[0])->manager->address, "10.0.0.1:2377");
     ck_assert_int_eq(store_node(w->store, node_ids[1])->role, SKEP__NODE_ROLE__ROLE_MANAGER);

@@ -429,7 +429,7 @@ static int apply_with_id(const uint8_t *id, size_t size)
     t.wall_ns = ++f.wall_ns;
     t.request_id = (ProtobufCBinaryData){ size, (uint8_t *)(uintptr_t)id };
     f.e = (struct err){ 0 };
-    int rc = store_apply(f.s, ++f.index, &t, NULL, NULL, &f.e);
+    int rc = store_apply(f.s, ++f.index, &t, NULL, &f.e);
     store_tx_clear(f.tx);
     return rc;
 }
@@ -479,9 +479,11 @@ END_TEST
 
 START_TEST(bytes_that_are_no_transaction)
 {
-    ck_assert_int_eq(
-        store_apply_packed(f.s, f.index + 1, (const uint8_t *)"\xff\xff", 2, NULL, NULL, &f.e),
-        -ERR_PROTO);
+    uint8_t bytes[2] = { 0xff, 0xff };
+
+    ck_assert_int_eq(store_apply_packed(f.s, f.index + 1,
+                                        (ProtobufCBinaryData){ sizeof(bytes), bytes }, NULL, &f.e),
+                     -ERR_PROTO);
     ck_assert_uint_eq(store_version(f.s), f.index);
 }
 END_TEST

@@ -265,8 +265,9 @@ START_TEST(random_transactions)
         size_t size;
         store_tx_pack(f.tx, step, NULL, &data, &size);
         store_tx_clear(f.tx);
-        int rc = store_apply_packed(f.s, ++f.index, data, size, NULL, NULL, &f.e);
-        int twin_rc = store_apply_packed(twin, f.index, data, size, NULL, NULL, NULL);
+        ProtobufCBinaryData packed = { size, data };
+        int rc = store_apply_packed(f.s, ++f.index, packed, NULL, &f.e);
+        int twin_rc = store_apply_packed(twin, f.index, packed, NULL, NULL);
         free(data);
         ck_assert_msg((rc == 0) == fine, "seed %d step %d: %s", _i, step, f.e.message);
         ck_assert_int_eq(rc, twin_rc);

@@ -23,7 +23,7 @@ static void setup(void)
     const uint8_t request[16] = "request";
     Skep__Transaction t = *store_tx_message(f.tx);
     t.request_id = (ProtobufCBinaryData){ 16, (uint8_t *)(uintptr_t)request };
-    ck_assert_int_eq(store_apply(f.s, ++f.index, &t, NULL, NULL, &f.e), 0);
+    ck_assert_int_eq(store_apply(f.s, ++f.index, &t, NULL, &f.e), 0);
     store_tx_clear(f.tx);
 }
 

@@ -35,7 +35,7 @@ static struct store *world_new(struct arena *a)
     store_tx_create(tx, &secret.base);
     store_tx_create(tx, &config.base);
     store_tx_create(tx, &other.base);
-    int rc = store_apply(s, 1, store_tx_message(tx), NULL, NULL, &e);
+    int rc = store_apply(s, 1, store_tx_message(tx), NULL, &e);
     ck_assert_msg(rc == 0, "%s", e.message);
     store_tx_free(tx);
     return s;
