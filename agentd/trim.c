@@ -17,16 +17,20 @@ struct mapping {
     bool plain_file; /* of a file, private, not writable */
 };
 
-/* The first line of a mapping's record in smaps. */
+/* The first line of a mapping's record in smaps; *ret is written on success only. */
 static bool parse_mapping(const char *line, struct mapping *ret)
 {
+    uintptr_t from, to;
     char mode[5];
     unsigned long inode;
 
-    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %lu", &ret->from, &ret->to, mode,
-               &inode) != 4)
+    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %lu", &from, &to, mode, &inode) != 4)
         return false;
-    ret->plain_file = inode != 0 && mode[0] == 'r' && mode[1] == '-' && mode[3] == 'p';
+    *ret = (struct mapping){
+        .from = from,
+        .to = to,
+        .plain_file = inode != 0 && mode[0] == 'r' && mode[1] == '-' && mode[3] == 'p',
+    };
     return true;
 }
 
