@@ -1,7 +1,9 @@
 #include "agentd/internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agentd/files.h"
 #include "agentd/worker/plain.h"
@@ -210,8 +212,11 @@ void agent_drop_all(struct agent *ag)
 
 static int agent_start(struct agent *ag, struct err *e)
 {
-    int rc = files_open(ag->o.run_dir, &ag->files_dir, e);
+    int rc;
 
+    if (mkdir(ag->o.state_dir, 0700) < 0 && errno != EEXIST)
+        return err_errno(e, errno, "mkdir %s", ag->o.state_dir);
+    rc = files_open(ag->o.run_dir, &ag->files_dir, e);
     if (rc < 0)
         return rc;
     ag->rpc = rpc_new(ag->loop, e);
