@@ -221,14 +221,17 @@ static int check_message(struct reader r, const ProtobufCMessageDescriptor *type
 
 struct budget {
     size_t left;
+    bool exceeded;
 };
 
 static void *budget_alloc(void *ctx, size_t size)
 {
     struct budget *b = ctx;
 
-    if (size > b->left)
+    if (size > b->left) {
+        b->exceeded = true;
         return NULL;
+    }
     b->left -= size;
     return malloc(size); /* protobuf-c handles NULL */
 }
@@ -243,7 +246,7 @@ int rpc_decode(const ProtobufCBinaryData *body, const ProtobufCMessageDescriptor
                ProtobufCMessage **ret_message, struct err *e)
 {
     struct reader r = { body->data, body->data + body->len };
-    struct budget budget = { BUDGET_BASE_BYTES + BUDGET_FACTOR * body->len };
+    struct budget budget = { .left = BUDGET_BASE_BYTES + BUDGET_FACTOR * body->len };
     ProtobufCAllocator allocator = { budget_alloc, budget_free, &budget };
 
     if (body->len > RPC_MESSAGE_BYTES_MAX)
@@ -254,7 +257,7 @@ int rpc_decode(const ProtobufCBinaryData *body, const ProtobufCMessageDescriptor
         return rc;
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, body->len, body->data);
     if (message == NULL)
-        return refuse(e, type, "", budget.left < body->len ? "too much in it" : "malformed");
+        return refuse(e, type, "", budget.exceeded ? "too much in it" : "malformed");
     *ret_message = message;
     return 0;
 }
