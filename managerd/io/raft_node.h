@@ -13,6 +13,7 @@
 #include "managerd/raft/raft.h"
 
 struct raft_node;
+struct disk_call;
 
 /* The replicated state machine. */
 struct raft_fsm_ops {
@@ -33,6 +34,8 @@ struct raft_fsm_ops {
  * itself through send_chunk, one chunk at a time; chunk_done must follow each
  * (raft_node_chunk_done) with the peer's verdict. */
 struct raft_transport_ops {
+    /* `to` has no address ("") when the configuration does not name it: a new member answers the
+     * leader that has added it, and knows its node id only. */
     void (*send)(void *ctx, const struct raft_member *to, const struct raft_message *message);
     /* chunk: a packed Skep__RaftSnapshotChunk, borrowed. token goes back with chunk_done. */
     void (*send_chunk)(void *ctx, const struct raft_member *to, const uint8_t *chunk, size_t size,
@@ -68,14 +71,23 @@ struct raft_node_options {
     uint32_t heartbeat_ms, election_ms; /* 0 = defaults */
     uint64_t snapshot_entries;          /* compaction policy; 0 = 10000 */
     uint64_t snapshot_bytes;            /* 0 = 64 MiB */
+    uint32_t segment_bytes;             /* of the log's files; 0 = 16 MiB */
+    uint32_t tail_entries;              /* kept below a snapshot for slow followers; 0 = 500 */
+    const uint8_t *unlock_key; /* 32 bytes, or NULL: the data key is not locked (autolock) */
+    uint64_t unlock_key_version;
     const struct raft_fsm_ops *fsm;
     const struct raft_transport_ops *transport;
     const struct raft_node_events *events;
     void *ctx; /* of all callbacks */
+    /* Tests only: see managerd/io/disk.h. */
+    int (*disk_hook)(void *ctx, const struct disk_call *call, uint64_t *write_size);
+    void *disk_hook_ctx;
 };
 enum { RAFT_NODE_INBOX_MAX = 64 };
 
-/* Opens, verifies and replays (fsm callbacks run inside), then takes part. NULL with e naming file,
+/* A member that joins takes the cluster's generation from the first message that reaches it.
+ *
+ * Opens, verifies and replays (fsm callbacks run inside), then takes part. NULL with e naming file,
  * offset and remedy when the data is damaged. */
 struct raft_node *raft_node_new(const struct raft_node_options *o, struct err *e);
 /* Waits for the running write; waiting callbacks get -ERR_CANCELED. */
@@ -109,6 +121,9 @@ typedef void raft_done_fn(void *ctx, int rc, uint64_t index);
 /* Takes over data (malloc). term: the leadership it was computed under. done runs exactly once. */
 void raft_node_propose(struct raft_node *n, uint64_t term, uint8_t *data, size_t size,
                        raft_done_fn *done, void *ctx);
+/* The same for what gives space back (removals): taken also while the disk is nearly full. */
+void raft_node_propose_removal(struct raft_node *n, uint64_t term, uint8_t *data, size_t size,
+                               raft_done_fn *done, void *ctx);
 /* done with rc 0: the local state is at least as new as every write acknowledged before this call.
  * Works on leader and followers. */
 void raft_node_read(struct raft_node *n, raft_done_fn *done, void *ctx);
