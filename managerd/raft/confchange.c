@@ -198,7 +198,9 @@ static int change_build(const struct raft *r, const struct raft_ev_config_change
     case RAFT_CHANGE_ADDRESS:
         return member_set_address(member, change->address);
     case RAFT_CHANGE_READMIT:
-        if (change->raft_id == r->options.raft_id || change->incarnation == member->incarnation)
+        /* Only the life that is known to last, see new_life in replicate.c. */
+        if (change->raft_id == r->options.raft_id || change->incarnation == member->incarnation ||
+            change->incarnation != r->progress[at].incarnation)
             return -ERR_INVALID;
         member->role = RAFT_LEARNER;
         member->incarnation = change->incarnation;

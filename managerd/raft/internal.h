@@ -82,6 +82,7 @@ struct raft_progress {
     bool contacted;   /* in this leadership */
     bool fence_order; /* its log went back: tell it to fence itself, do not count it */
     uint64_t incarnation;
+    uint64_t challenge_round; /* another incarnation has to answer this round; 0: none seen */
     uint64_t match_index;
     uint64_t next_index;
     uint64_t match_round; /* r->round when match_index was learned */

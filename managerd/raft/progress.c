@@ -29,6 +29,7 @@ static void clear_inflight(struct raft_progress *p)
 void raft_progress_reset(struct raft_progress *p, uint64_t incarnation, uint64_t next_index)
 {
     p->incarnation = incarnation;
+    p->challenge_round = 0;
     p->match_index = 0;
     p->match_round = 0;
     p->round_acked = 0;

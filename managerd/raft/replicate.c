@@ -237,6 +237,19 @@ void raft_leader_committed(struct raft *r)
 
 /* ---- leader: answers ------------------------------------------------------------------------- */
 
+/* Another incarnation speaks: a new life of the member, or a late message of one that is over. Only
+ * a life that still lasts can answer a round that begins now, so wait for that. Going back to a
+ * dead life would count what its successor does not know of. */
+static bool new_life(struct raft *r, struct raft_progress *p, const struct raft_message *m)
+{
+    if (p->challenge_round == 0)
+        p->challenge_round = r->round + 1;
+    if (m->round < p->challenge_round)
+        return false;
+    raft_progress_reset(p, m->incarnation, raft_log_last(&r->log) + 1);
+    return true;
+}
+
 /* The follower's progress after a message of its, or NULL when it is not ours to hear. */
 static struct raft_progress *heard_from(struct raft *r, const struct raft_message *m)
 {
@@ -246,8 +259,8 @@ static struct raft_progress *heard_from(struct raft *r, const struct raft_messag
     if (r->state != RAFT_LEADER || m->term != r->hard.term || at < 0)
         return NULL;
     p = &r->progress[at];
-    if (m->incarnation != p->incarnation)
-        raft_progress_reset(p, m->incarnation, raft_log_last(&r->log) + 1);
+    if (m->incarnation != p->incarnation && !new_life(r, p, m))
+        return NULL;
     p->contacted = true;
     p->last_contact_ms = r->now_ms;
     p->round_acked = MAX(p->round_acked, m->round);

@@ -59,6 +59,18 @@ static void begin(struct sim *s, uint32_t client)
     c->first_attempt = s->attempts + 1;
 }
 
+/* Anyone; once a core is healed, anyone of the core. */
+static uint32_t pick_node(struct sim *s)
+{
+    uint32_t start = (uint32_t)prng_below(&s->client, s->node_count);
+
+    for (uint32_t i = 0; s->calm && i < s->node_count; i++) {
+        if (s->core[(start + i) % s->node_count])
+            return (start + i) % s->node_count;
+    }
+    return start;
+}
+
 void sim_client_wake(struct sim *s, uint32_t client)
 {
     struct sim_client *c = &s->clients[client];
@@ -68,7 +80,7 @@ void sim_client_wake(struct sim *s, uint32_t client)
     if (!c->busy)
         begin(s, client);
     if (!c->hinted && (c->attempt != 0 || prng_chance_ppm(&s->client, 100000)))
-        c->node = (uint32_t)prng_below(&s->client, s->node_count);
+        c->node = pick_node(s);
     c->hinted = false;
     c->attempt = ++s->attempts;
     request.node = c->node;
@@ -220,7 +232,7 @@ void sim_client_reply(struct sim *s, struct sim_event *e)
         return;
     /* Ask whom it named, or anybody, a little later; the timeout still stands behind it. */
     wake.a = c->attempt;
-    c->hinted = r->leader >= 0;
+    c->hinted = r->leader >= 0 && (!s->calm || s->core[r->leader]);
     if (c->hinted)
         c->node = (uint32_t)r->leader;
     sim_schedule(s, CLIENT_RETRY_US + prng_below(&s->client, CLIENT_RETRY_US), &wake);
