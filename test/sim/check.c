@@ -236,12 +236,28 @@ static void check_commit_durable(struct sim *s, uint32_t node, uint64_t index, u
         if (slot < 0)
             continue;
         d = &s->nodes[slot].disk;
-        holders += d->lost || sim_disk_chain(d, index) == chain ||
-                   (d->snapshot != NULL && d->snapshot->meta.index >= index);
+        if (d->lost) /* what it may have acknowledged before; nothing since */
+            holders += index <= d->lost_last;
+        else
+            holders += sim_disk_chain(d, index) == chain ||
+                       (d->snapshot != NULL && d->snapshot->meta.index >= index);
     }
     if (holders < voters / 2 + 1)
         sim_fail(s, "R7: node %u commits %llu, which %u of %u voters hold", node, U(index), holders,
                  voters);
+}
+
+static void note_committed_config(struct sim *s, const struct raft_entry *e)
+{
+    struct raft_config c;
+
+    raft_config_of(e, &c);
+    for (uint32_t i = 0; i < c.member_count; i++) {
+        int slot = sim_slot(s, c.members[i].raft_id);
+
+        if (slot >= 0)
+            s->oracle.incarnation[slot] = c.members[i].incarnation;
+    }
 }
 
 static void check_commit(struct sim *s, uint32_t node, uint64_t index)
@@ -259,8 +275,15 @@ static void check_commit(struct sim *s, uint32_t node, uint64_t index)
     if (index <= o->count)
         return;
     check_commit_durable(s, node, index, sim_node_chain(n, index));
-    while (o->count < index) {
+    if (raft_log_term(&n->raft->log, index) != n->raft->hard.term)
+        sim_fail(s, "R4: node %u commits %llu@%llu by counting, in term %llu (Figure 8)", node,
+                 U(index), U(raft_log_term(&n->raft->log, index)), U(n->raft->hard.term));
+    while (o->count < index && !s->failed) {
         uint64_t chain = sim_node_chain(n, o->count + 1);
+        const struct raft_entry *e = raft_log_at(&n->raft->log, o->count + 1);
+
+        if (e->type == RAFT_ENTRY_CONFIG)
+            note_committed_config(s, e);
 
         if (o->count == o->capacity) {
             o->capacity = MAX((size_t)1024, o->capacity * 2);
@@ -290,6 +313,9 @@ void sim_check_step(struct sim *s, uint32_t node, const struct raft_effects *fx)
         sim_fail(s, "R10: node %u goes back to applied %llu", node, U(r->log.applied_index));
     if (r->log.commit_index > n->commit)
         check_commit(s, node, r->log.commit_index);
+    if (fx->hard_state_changed && n->disk.lost && !r->hard.fenced &&
+        s->oracle.incarnation[node] != r->hard.incarnation)
+        sim_fail(s, "R9: node %u unfences itself, though no committed entry says so", node);
     n->term = r->hard.term;
     n->commit = r->log.commit_index;
     n->applied = r->log.applied_index;

@@ -31,7 +31,7 @@ void sim_rates_draw(struct sim *s)
         .disk_us = between(s, 100, 10000),
         .snapshot_entries = between(s, 8, 64),
         .tail_entries = between(s, 0, 16),
-        .propose_delay_us = one_in(s, 2) ? 0 : between(s, 0, 20000),
+        .propose_delay_us = one_in(s, 2) ? 0 : between(s, 0, one_in(s, 3) ? 3 * SIM_S : 20000),
         .think_us = between(s, 1000, 100000),
         .inflight = between(s, 1, 8),
         .message_bytes = between(s, 64, 2048),
@@ -168,7 +168,7 @@ static bool may_lose_disk(const struct sim *s, uint32_t node)
     return true;
 }
 
-static void restart_later(struct sim *s, uint32_t node, bool may_have_gone_back)
+static void restart_later(struct sim *s, uint32_t node)
 {
     struct sim_event e = {
         .type = SIM_EV_RESTART, .node = node, .a = s->nodes[node].life, .b = may_have_gone_back
@@ -180,16 +180,19 @@ static void restart_later(struct sim *s, uint32_t node, bool may_have_gone_back)
 static void lose_disk(struct sim *s, uint32_t node, bool restore)
 {
     struct sim_node *n = &s->nodes[node];
+    uint64_t last;
 
     if (!n->up || !may_lose_disk(s, node) || (restore && !n->has_backup))
         return;
     sim_node_crash(s, node);
+    last = sim_disk_last(&n->disk);
     sim_disk_clear(s, &n->disk);
     if (restore)
         sim_disk_copy(&n->backup, &n->disk);
     n->disk.lost = true;
+    n->disk.lost_last = last;
     SIM_TRACE(s, "%u> its disk is %s", node, restore ? "restored from a backup" : "wiped");
-    restart_later(s, node, true);
+    restart_later(s, node);
 }
 
 static void back_up(struct sim *s, uint32_t node)
@@ -217,7 +220,7 @@ void sim_nemesis_step(struct sim *s)
         return;
     if (n->up && prng_chance_ppm(&s->fault, r->crash_ppm)) {
         sim_node_crash(s, node);
-        restart_later(s, node, false);
+        restart_later(s, node);
     }
     if (n->up && prng_chance_ppm(&s->fault, r->pause_ppm)) {
         n->paused_until_us = s->now_us + sim_exponential(&s->fault, 2 * SIM_S);
@@ -236,7 +239,7 @@ void sim_nemesis_step(struct sim *s)
             if (!s->nodes[i].up)
                 continue;
             sim_node_crash(s, i);
-            restart_later(s, i, false);
+            restart_later(s, i);
         }
     }
 }
@@ -289,7 +292,7 @@ bool sim_nemesis_heal(struct sim *s)
 
         n->paused_until_us = 0;
         if (n->used && !n->up)
-            sim_node_start(s, i, n->disk.lost);
+            sim_node_start(s, i);
     }
     if (s->failed || !choose_core(s))
         return false;

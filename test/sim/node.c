@@ -173,12 +173,13 @@ int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev)
     return rc;
 }
 
-void sim_node_start(struct sim *s, uint32_t node, bool may_have_gone_back)
+void sim_node_start(struct sim *s, uint32_t node)
 {
     struct sim_node *n = &s->nodes[node];
     struct sim_disk *d = &n->disk;
     struct raft_options o;
     struct raft_event ev = { .type = RAFT_EV_START };
+    bool may_have_gone_back = d->lost && !d->hard.fenced; /* said until it is on the disk */
     int rc;
 
     ASSERT(!n->up);

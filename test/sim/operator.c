@@ -46,7 +46,7 @@ void sim_operator_bootstrap(struct sim *s)
         .commit_term = 1, .chain = SIM_CHAIN_EMPTY + 2, .state_hash = state_hash, .applied = true
     };
     for (uint32_t i = 0; i < s->rates.nodes; i++)
-        sim_node_start(s, i, false);
+        sim_node_start(s, i);
 }
 
 static int change(struct sim *s, uint32_t leader, struct raft_ev_config_change *c)
@@ -107,7 +107,7 @@ static void add_member(struct sim *s, uint32_t leader)
         }
         n->used = true;
         n->life++;
-        sim_node_start(s, i, false);
+        sim_node_start(s, i);
         return;
     }
 }
@@ -117,7 +117,7 @@ static bool hands_off(const struct sim *s, uint64_t raft_id)
 {
     int slot = sim_slot(s, raft_id);
 
-    return s->calm && (slot < 0 || !s->core[slot]);
+    return slot < 0 || (s->calm && !s->core[slot]);
 }
 
 static bool readmit(struct sim *s, uint32_t leader)
@@ -201,7 +201,7 @@ void sim_operator_step(struct sim *s)
                                                .raft_id = config->members[i].raft_id };
 
             if (config->members[i].role == RAFT_LEARNER && !hands_off(s, c.raft_id) &&
-                change(s, (uint32_t)leader, &c) == 0)
+                !s->nodes[sim_slot(s, c.raft_id)].disk.lost && change(s, (uint32_t)leader, &c) == 0)
                 return;
         }
         return;

@@ -211,7 +211,7 @@ static void handle(struct sim *s, struct sim_event *e)
         return;
     case SIM_EV_RESTART:
         if (!s->nodes[e->node].up && s->nodes[e->node].life == e->a && s->nodes[e->node].used)
-            sim_node_start(s, e->node, e->b != 0);
+            sim_node_start(s, e->node);
         return;
     case SIM_EV_CLIENT:
         if (e->a == s->clients[e->node].attempt)

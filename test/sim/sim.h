@@ -136,6 +136,7 @@ struct sim_disk {
     size_t write_capacity;
     uint64_t batch_seq; /* fsync under way for writes up to here, 0: idle */
     bool lost;          /* emptied or restored, not yet readmitted */
+    uint64_t lost_last; /* the last index it held before that, and may have acknowledged */
 };
 
 /* ---- node ------------------------------------------------------------------------------------ */
@@ -248,6 +249,7 @@ struct sim_oracle {
     uint64_t leader_changes;
     uint32_t effective_sequence[SIM_CLIENTS_MAX]; /* last request that took effect, and where */
     uint64_t effective_index[SIM_CLIENTS_MAX];
+    uint64_t incarnation[SIM_NODES_MAX]; /* of each slot, in the last committed configuration */
 };
 
 struct sim {
@@ -315,7 +317,7 @@ struct sim_snapshot *sim_snapshot_ref(struct sim_snapshot *snapshot);
 void sim_snapshot_unref(struct sim *s, struct sim_snapshot *snapshot);
 
 /* node.c */
-void sim_node_start(struct sim *s, uint32_t node, bool may_have_gone_back);
+void sim_node_start(struct sim *s, uint32_t node);
 void sim_node_crash(struct sim *s, uint32_t node);
 int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev);
 uint64_t sim_node_now_ms(const struct sim *s, uint32_t node);
