@@ -170,9 +170,7 @@ static bool may_lose_disk(const struct sim *s, uint32_t node)
 
 static void restart_later(struct sim *s, uint32_t node)
 {
-    struct sim_event e = {
-        .type = SIM_EV_RESTART, .node = node, .a = s->nodes[node].life, .b = may_have_gone_back
-    };
+    struct sim_event e = { .type = SIM_EV_RESTART, .node = node, .a = s->nodes[node].life };
 
     sim_schedule(s, 1 + prng_below(&s->fault, 3 * SIM_S), &e);
 }
