@@ -217,7 +217,7 @@ struct raft_ev_start {
     const struct raft_entry *entries; /* without gaps; begin at most one after the snapshot. May
                                        * end before it or contradict it: see drop_log */
     size_t entry_count;
-    bool log_may_have_gone_back; /* fence, see the top; say so until `fenced` is durable */
+    bool log_may_have_gone_back; /* fence, see the top; say so until that step's write is durable */
 };
 
 enum raft_change {

@@ -88,7 +88,9 @@ static void write_apply(struct sim *s, struct sim_disk *d, struct sim_write *w)
         cut(d, w->entries[0].index);
     for (size_t i = 0; i < w->entry_count; i++)
         append(d, &w->entries[i], w->chains[i]);
-    if (w->hard && !w->hard_state.fenced)
+    if (w->hard && w->hard_state.fenced)
+        d->fence_due = false;
+    else if (w->hard)
         d->lost = false;
 }
 

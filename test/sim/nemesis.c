@@ -188,6 +188,7 @@ static void lose_disk(struct sim *s, uint32_t node, bool restore)
     if (restore)
         sim_disk_copy(&n->backup, &n->disk);
     n->disk.lost = true;
+    n->disk.fence_due = true;
     n->disk.lost_last = last;
     SIM_TRACE(s, "%u> its disk is %s", node, restore ? "restored from a backup" : "wiped");
     restart_later(s, node);

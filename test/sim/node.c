@@ -179,7 +179,7 @@ void sim_node_start(struct sim *s, uint32_t node)
     struct sim_disk *d = &n->disk;
     struct raft_options o;
     struct raft_event ev = { .type = RAFT_EV_START };
-    bool may_have_gone_back = d->lost && !d->hard.fenced; /* said until it is on the disk */
+    bool may_have_gone_back = d->fence_due;
     int rc;
 
     ASSERT(!n->up);

@@ -136,6 +136,7 @@ struct sim_disk {
     size_t write_capacity;
     uint64_t batch_seq; /* fsync under way for writes up to here, 0: idle */
     bool lost;          /* emptied or restored, not yet readmitted */
+    bool fence_due;     /* lost, and the fence is not on the disk yet */
     uint64_t lost_last; /* the last index it held before that, and may have acknowledged */
 };
 
