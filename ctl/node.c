@@ -131,7 +131,8 @@ int node_ls(struct ctl *c)
         rc = object_list(c, SKEP__KIND__KIND_NODE, &f, &list, &e);
     if (rc < 0)
         return ctl_error(c, rc, &e);
-    qsort(list.items, list.count, sizeof(*list.items), compare_nodes);
+    if (list.count > 1)
+        qsort(list.items, list.count, sizeof(*list.items), compare_nodes);
     rows = json_array();
     for (size_t i = 0; i < list.count && !none; i++) {
         if (list.items[i]->node->spec != NULL)

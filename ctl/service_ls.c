@@ -135,7 +135,8 @@ int service_ls(struct ctl *c)
     rc = object_list(c, SKEP__KIND__KIND_SERVICE, &f, &list, &e);
     if (rc < 0)
         return ctl_error(c, rc, &e);
-    qsort(list.items, list.count, sizeof(*list.items), compare_services);
+    if (list.count > 1)
+        qsort(list.items, list.count, sizeof(*list.items), compare_services);
     rows = json_array();
     for (size_t i = 0; i < list.count; i++) {
         if (list.items[i]->service->spec != NULL)
