@@ -65,7 +65,7 @@ int control_cluster_updated(const struct control_env *env, const ProtobufCMessag
     if (cluster == NULL)
         return err_set(e, ERR_NOT_FOUND, "no cluster yet");
     skep__cluster_update_response__init(answer);
-    answer->cluster = control_redacted(env->arena, &cluster->base)->cluster;
+    answer->cluster = control_redacted(env, &cluster->base)->cluster;
     *ret_answer = &answer->base;
     return 0;
 }

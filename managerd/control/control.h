@@ -20,9 +20,17 @@ enum {
     CONTROL_WARNINGS_MAX = 16,
 };
 
+/* What only the leader's Raft knows of a manager. */
+struct control_member {
+    uint64_t raft_id;
+    bool leader, reachable;
+};
+
 struct control_env {
     const struct core_env *core;
     struct arena *arena; /* lives until the answer is packed */
+    const struct control_member *members;
+    size_t member_count;
     /* New join tokens (worker, manager), made by the shell from real randomness and used only if
      * the request rotates. NULL when it cannot. */
     char *fresh_tokens[2];
@@ -75,7 +83,8 @@ control_answer_fn control_cluster_updated;
 /* Defaults of features.md 3.3, 3.16 in a. */
 Skep__ClusterSpec *control_cluster_defaults(struct arena *a);
 
-/* redact.c: the object itself, or a shallow copy in a without what nobody may read. */
-Skep__Object *control_redacted(struct arena *a, const ProtobufCMessage *object);
+/* redact.c: the object itself, or a shallow copy in the arena without what nobody may read and with
+ * what is filled in on reads (a manager's reachability). */
+Skep__Object *control_redacted(const struct control_env *env, const ProtobufCMessage *object);
 
 #endif

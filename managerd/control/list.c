@@ -27,7 +27,7 @@ int control_object_get(const struct control_env *env, const ProtobufCMessage *re
             return rc;
     }
     skep__object_get_response__init(answer);
-    answer->object = control_redacted(env->arena, object);
+    answer->object = control_redacted(env, object);
     *ret_answer = &answer->base;
     return 0;
 }
@@ -40,7 +40,7 @@ struct page {
 /* False when the page is full. */
 static bool page_add(const struct control_env *env, struct page *p, const ProtobufCMessage *object)
 {
-    Skep__Object *redacted = control_redacted(env->arena, object);
+    Skep__Object *redacted = control_redacted(env, object);
     size_t size = skep__object__get_packed_size(redacted) + 8;
 
     if (p->out->n_objects >= p->limit ||
@@ -173,7 +173,7 @@ static Skep__WatchEvent *watch_event(const struct control_env *env, const struct
     out->action = ev->action == STORE_CREATE   ? SKEP__WATCH_EVENT__ACTION__CREATE
                   : ev->action == STORE_UPDATE ? SKEP__WATCH_EVENT__ACTION__UPDATE
                                                : SKEP__WATCH_EVENT__ACTION__REMOVE;
-    out->object = control_redacted(env->arena, ev->after != NULL ? ev->after : ev->before);
+    out->object = control_redacted(env, ev->after != NULL ? ev->after : ev->before);
     out->version = ev->version;
     return out;
 }

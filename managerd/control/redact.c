@@ -53,15 +53,35 @@ static Skep__Cluster *cluster_redacted(struct arena *a, const Skep__Cluster *clu
     return copy;
 }
 
-Skep__Object *control_redacted(struct arena *a, const ProtobufCMessage *object)
+static Skep__Node *node_completed(const struct control_env *env, const Skep__Node *node)
 {
+    if (node->manager == NULL)
+        return (Skep__Node *)node;
+    Skep__Node *copy = arena_dup(env->arena, node, sizeof(*node));
+
+    copy->manager = arena_dup(env->arena, node->manager, sizeof(*node->manager));
+    for (size_t i = 0; i < env->member_count; i++) {
+        const struct control_member *m = &env->members[i];
+
+        if (m->raft_id != node->manager->raft_id)
+            continue;
+        copy->manager->leader = m->leader;
+        copy->manager->reachability = m->reachable ? SKEP__REACHABILITY__REACHABILITY_REACHABLE
+                                                   : SKEP__REACHABILITY__REACHABILITY_UNREACHABLE;
+    }
+    return copy;
+}
+
+Skep__Object *control_redacted(const struct control_env *env, const ProtobufCMessage *object)
+{
+    struct arena *a = env->arena;
     Skep__Object *o = ARENA_NEW(a, Skep__Object);
 
     skep__object__init(o);
     switch (object_kind(object)) {
     case SKEP__KIND__KIND_NODE:
         o->object_case = SKEP__OBJECT__OBJECT_NODE;
-        o->node = (Skep__Node *)object;
+        o->node = node_completed(env, (const Skep__Node *)object);
         break;
     case SKEP__KIND__KIND_SERVICE:
         o->object_case = SKEP__OBJECT__OBJECT_SERVICE;

@@ -170,7 +170,7 @@ static Skep__Service *changed_service(const struct control_env *env,
         (void)err_set(e, ERR_NOT_FOUND, "service %s was removed meanwhile", subject->id.s);
         return NULL;
     }
-    return control_redacted(env->arena, &service->base)->service;
+    return control_redacted(env, &service->base)->service;
 }
 
 int control_service_created(const struct control_env *env, const ProtobufCMessage *request,

@@ -256,3 +256,11 @@ void raft_send_free_all(struct raft_node *n)
     while (n->all_senders != NULL)
         sender_free(n->all_senders);
 }
+
+void raft_node_unreachable(struct raft_node *n, uint64_t to_raft_id)
+{
+    struct raft_event ev = { .type = RAFT_EV_UNREACHABLE, .peer = { .raft_id = to_raft_id } };
+
+    if (!n->failed)
+        raft_node_step_sure(n, &ev);
+}
