@@ -58,6 +58,7 @@ int cluster_start(struct cluster *c, size_t i, enum raft_node_start how, struct 
 void cluster_stop(struct cluster *c, size_t i);
 void cluster_link(struct cluster *c, size_t a, size_t b, bool up);
 
+/* Tests a state. */
 typedef bool cluster_fn(struct cluster *c, void *arg);
 /* Runs the loop until fn says so; false after wait_ms of real time. fn NULL: just that long. */
 bool cluster_run(struct cluster *c, cluster_fn *fn, void *arg, uint32_t wait_ms);
