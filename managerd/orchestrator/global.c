@@ -40,13 +40,12 @@ static void add_task(struct pass *p, struct slot *s)
         service_add_task(p, s, &plan);
 }
 
-/* Walks nodes and slots together, both in the order of node ids. update: the slots that rolling
- * updates may touch. */
-static size_t walk(struct pass *p, struct slot **update)
+/* Walks nodes and slots together, both in the order of node ids. */
+static void walk(struct pass *p)
 {
     const struct store *s = p->env->store;
     const ProtobufCMessage *o = store_first(s, SKEP__KIND__KIND_NODE);
-    size_t at = 0, count = 0;
+    size_t at = 0;
 
     while ((o != NULL || at < p->slot_count) && pass_room(p)) {
         struct slot *slot = at < p->slot_count ? &p->slots[at] : NULL;
@@ -65,12 +64,23 @@ static size_t walk(struct pass *p, struct slot **update)
         if (claim == CLAIM_NONE)
             stop_slot(p, slot);
         else if (slot_live(slot))
-            restart_slot(p, slot, true);
+            restart_slot(p, slot);
         else if (claim == CLAIM_RUN)
             add_task(p, slot);
-        if (claim == CLAIM_RUN && slot != &fresh && slot_live(slot))
-            update[count++] = slot;
         o = store_after(s, SKEP__KIND__KIND_NODE, object_id(o));
+    }
+}
+
+/* The slots that a rolling update may touch. */
+static size_t collect(struct pass *p, struct slot **update)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < p->slot_count; i++) {
+        const Skep__Node *node = store_node(p->env->store, p->slots[i].node_id);
+
+        if (node != NULL && claim_of(p, node) == CLAIM_RUN && slot_live(&p->slots[i]))
+            update[count++] = &p->slots[i];
     }
     return count;
 }
@@ -81,8 +91,10 @@ void global_pass(struct pass *p)
     struct slot **update = arena_array(&p->o->scratch, p->slot_count + 1, sizeof(struct slot *));
     for (size_t i = 0; i < p->slot_count; i++)
         slot_judge(p, &p->slots[i]);
-    size_t count = walk(p, update);
-    if (pass_room(p))
-        update_slots(p, update, count);
+    size_t count = collect(p, update);
+    if (update_judge(p, update, count))
+        return;
+    update_slots(p, update, count);
+    walk(p);
     reaper_slots(p);
 }

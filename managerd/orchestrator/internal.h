@@ -81,6 +81,7 @@ struct pass {
     size_t diff_count;
     uint64_t wake_ms;
     bool changed, full;
+    bool update_paused; /* by update_judge() */
 };
 
 /* ---- pass.c: room, time, changes ---- */
@@ -153,12 +154,16 @@ bool restart_finished(struct pass *p, const struct slot *s, const Skep__Task *t)
 bool restart_hold_over(struct pass *p, const struct slot *s, const Skep__Task *t);
 /* A task of s that was told to stop may still run. */
 bool restart_stopping(const struct pass *p, const struct slot *s);
-/* Replaces what died or lost its node, lets held-back tasks start. `replace` false: only stops. */
-void restart_slot(struct pass *p, struct slot *s, bool replace);
+/* Replaces what died or lost its node, lets held-back tasks start. */
+void restart_slot(struct pass *p, struct slot *s);
 
 /* ---- update.c ---- */
 
-/* Rolling update, rollback and update status over the slots that stay. */
+/* Counts the failures of a running update, before anything is restarted: pauses it, or rolls back
+ * and returns true. The spec is another one then, and the rest is for the next pass. */
+bool update_judge(struct pass *p, struct slot **slots, size_t count);
+/* Rolling update, rollback and update status over the slots that stay. Comes before restarts: what
+ * is outdated and dead is the update's, if it has a place free. */
 void update_slots(struct pass *p, struct slot **slots, size_t count);
 
 /* ---- reaper.c ---- */

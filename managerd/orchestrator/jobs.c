@@ -38,6 +38,16 @@ static bool slot_completed(const struct slot *s)
     return false;
 }
 
+/* Completed once is enough, also when another task was already on its way: the node of the first
+ * was thought to be lost. */
+static void stop_others(struct pass *p, struct slot *s)
+{
+    for (size_t i = 0; i < s->task_count && pass_room(p); i++) {
+        if (task_wanted(s->tasks[i]) && !task_dead(s->tasks[i]))
+            pass_desire(p, s->tasks[i], SKEP__TASK_STATE__TASK_SHUTDOWN);
+    }
+}
+
 /* Something in it runs or will. */
 static bool slot_active(const struct slot *s)
 {
@@ -53,13 +63,15 @@ static size_t tend_slots(struct pass *p)
 
     for (size_t i = 0; i < p->slot_count; i++) {
         struct slot *s = &p->slots[i];
-        bool completed;
 
         drop_old(p, s);
         slot_judge(p, s);
-        completed = slot_completed(s);
-        restart_slot(p, s, !completed);
-        active += !completed && (slot_active(s) || s->touched);
+        if (slot_completed(s)) {
+            stop_others(p, s);
+            continue;
+        }
+        restart_slot(p, s);
+        active += slot_active(s) || s->touched;
     }
     return active;
 }
@@ -108,11 +120,11 @@ static void give_up(struct pass *p, const struct slot *s)
 static void tend_node(struct pass *p, struct slot *s, const Skep__Node *node)
 {
     if (slot_completed(s))
-        return;
-    if (!node_usable(node) || !service_fits_node(p->service->spec, node))
+        stop_others(p, s);
+    else if (!node_usable(node) || !service_fits_node(p->service->spec, node))
         give_up(p, s);
     else if (s->task_count > 0)
-        restart_slot(p, s, true);
+        restart_slot(p, s);
     else if (node_ready(p, node) && pass_room(p))
         service_add_task(p, s, &first_try);
 }

@@ -142,10 +142,11 @@ void replicated_pass(struct pass *p)
     size_t missing = replicas > count ? replicas - count : 0;
     if (count > replicas)
         count = scale_down(p, live, count, replicas);
+    if (update_judge(p, live, count))
+        return;
+    update_slots(p, live, count);
     for (size_t i = 0; i < count && pass_room(p); i++)
-        restart_slot(p, live[i], true);
-    if (pass_room(p))
-        update_slots(p, live, count);
+        restart_slot(p, live[i]);
     scale_up(p, missing);
     discard_dead(p);
     reaper_slots(p);

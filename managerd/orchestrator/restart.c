@@ -157,9 +157,9 @@ static void replace(struct pass *p, struct slot *s, const Skep__Task *failed)
     service_add_task(p, s, &plan);
 }
 
-void restart_slot(struct pass *p, struct slot *s, bool replacing)
+void restart_slot(struct pass *p, struct slot *s)
 {
-    if (s->wanted_count == 0 || !pass_room(p))
+    if (s->wanted_count == 0 || s->touched || !pass_room(p))
         return;
     const Skep__Task *failed = stop_failed(p, s);
 
@@ -167,12 +167,13 @@ void restart_slot(struct pass *p, struct slot *s, bool replacing)
      * start-first update is about to replace, only when the new one failed. */
     bool covered = s->clean != NULL || s->parked != NULL ||
                    (s->stale_count > 0 && failed != NULL && service_task_stale(p, failed));
-    if (failed != NULL && replacing && !covered && restart_allowed(p, s, failed))
+    if (failed != NULL && !covered && restart_allowed(p, s, failed))
         replace(p, s, failed);
     for (size_t i = 0; i < s->task_count; i++) {
         const Skep__Task *t = s->tasks[i];
 
-        if (t->desired_state != SKEP__TASK_STATE__TASK_READY || task_dead(t) || task_lost(p, t))
+        if (t->desired_state != SKEP__TASK_STATE__TASK_READY || task_dead(t) || task_lost(p, t) ||
+            (s->clean != NULL && t != s->clean))
             continue;
         if (restart_hold_over(p, s, t)) {
             pass_desire(p, t, service_goal(p->service));

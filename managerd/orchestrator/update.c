@@ -19,6 +19,7 @@ typedef Skep__UpdateStatus__State state_t;
 
 /* Where one slot is in the update. */
 struct progress {
+    bool concerned;            /* the update replaces it, or did */
     bool stale;                /* has to be replaced, can be now */
     bool busy;                 /* keeps a place */
     bool watched;              /* its task is not yet over the monitor period */
@@ -32,6 +33,7 @@ struct update {
     size_t stale_count, busy_count, watched_count;
     size_t concerned_count, failed_count;
     const Skep__Task *failure; /* the latest */
+    size_t idle_count;         /* slots that this pass has not changed yet */
 };
 
 static state_t state_of(const Skep__Service *service)
@@ -160,22 +162,28 @@ static const Skep__Task *early_failure(struct pass *p, const struct update *u, c
     return failure == NULL && unplaced(p, u, updated) ? updated : failure;
 }
 
+/* Has nothing of the current spec, but something of an older one, alive, dead or finished. */
 static bool slot_stale(struct pass *p, const struct slot *s)
 {
     if (s->touched || s->clean != NULL)
         return false;
-    if (s->stale_count > 0)
-        return true;
-    if (s->parked != NULL)
-        return service_task_stale(p, s->parked);
-    return s->finished && service_task_stale(p, slot_newest(s));
+    if (s->finished)
+        return service_task_stale(p, slot_newest(s));
+    bool stale = false;
+    for (size_t i = 0; i < s->task_count; i++) {
+        if (!task_wanted(s->tasks[i]))
+            continue;
+        if (!service_task_stale(p, s->tasks[i]) && s->stale_count == 0)
+            return false; /* the restart supervisor's: it died, or lost its node */
+        stale |= service_task_stale(p, s->tasks[i]);
+    }
+    return stale;
 }
 
 static struct progress look_at(struct pass *p, const struct update *u, const struct slot *s)
 {
     struct progress g = { .stale = slot_stale(p, s), .updated = updated_task(p, s) };
     const Skep__Task *t = g.updated;
-
     /* In the middle of an update only the scale may have changed: its tasks go on being counted. */
     if (t == NULL && s->clean != NULL && s->clean->cause == SKEP__TASK_CAUSE__CAUSE_UPDATED)
         t = s->clean;
@@ -219,8 +227,8 @@ static void stop_all(struct pass *p, struct slot *s)
     }
 }
 
-/* A second task of the current spec is one too many; one of an older spec is once the new one runs.
- */
+/* A second task of the current spec is one too many; one of an older spec is as soon as it does not
+ * run, or the new one does. */
 static void tidy(struct pass *p, struct slot *s)
 {
     if (s->clean == NULL || s->wanted_count < 2)
@@ -229,11 +237,23 @@ static void tidy(struct pass *p, struct slot *s)
     for (size_t i = 0; i < s->task_count; i++) {
         const Skep__Task *t = s->tasks[i];
 
-        if (task_wanted(t) && t != s->clean && (running || !service_task_stale(p, t))) {
+        if (task_wanted(t) && t != s->clean &&
+            (running || t->status->state != SKEP__TASK_STATE__TASK_RUNNING ||
+             !service_task_stale(p, t))) {
             pass_desire(p, t, SKEP__TASK_STATE__TASK_SHUTDOWN);
             s->touched = true;
         }
     }
+}
+
+/* Something in s is or may be on a usable node. */
+static bool slot_alive(const struct slot *s)
+{
+    for (size_t i = 0; i < s->task_count; i++) {
+        if (task_wanted(s->tasks[i]) && !task_dead(s->tasks[i]) && !task_unassigned(s->tasks[i]))
+            return true;
+    }
+    return false;
 }
 
 static void replace_slot(struct pass *p, const struct update *u, struct slot *s)
@@ -245,7 +265,7 @@ static void replace_slot(struct pass *p, const struct update *u, struct slot *s)
     };
 
     /* Stop-first: held back until the old one has stopped, if there is one. */
-    if (!start_first && s->stale_count > 0)
+    if (!start_first && slot_alive(s))
         plan.desired = SKEP__TASK_STATE__TASK_READY;
     if (!start_first || s->stale_count == 0)
         stop_all(p, s);
@@ -279,22 +299,24 @@ static const char *message(struct pass *p, const char *what, const struct update
                         u->failure->id);
 }
 
-/* True when the failures so far change what happens next. */
-static bool react_to_failures(struct pass *p, const struct update *u)
+enum reaction { REACT_NONE, REACT_PAUSE, REACT_ROLL_BACK };
+
+/* What the failures so far change. */
+static enum reaction react_to_failures(struct pass *p, const struct update *u)
 {
     bool back = rolling_back(u->state);
 
-    if (u->failed_count * 1000000 <=
-        (uint64_t)u->config->max_failure_ratio_ppm * u->concerned_count)
-        return false;
+    if (!active(u->state) || u->failed_count * 1000000 <=
+                                 (uint64_t)u->config->max_failure_ratio_ppm * u->concerned_count)
+        return REACT_NONE;
     switch (u->config->failure_action) {
     case SKEP__UPDATE_FAILURE_ACTION__FAILURE_CONTINUE:
-        return false;
+        return REACT_NONE;
     case SKEP__UPDATE_FAILURE_ACTION__FAILURE_ROLLBACK:
         if (!back && p->service->previous_spec != NULL) {
             set_status(p, SKEP__UPDATE_STATUS__STATE__ROLLBACK_STARTED,
                        message(p, "update rolled back", u), true);
-            return true;
+            return REACT_ROLL_BACK;
         }
         break; /* a rollback is never rolled back, nor is what had no spec before */
     case SKEP__UPDATE_FAILURE_ACTION__FAILURE_PAUSE:
@@ -304,7 +326,7 @@ static bool react_to_failures(struct pass *p, const struct update *u)
     set_status(
         p, back ? SKEP__UPDATE_STATUS__STATE__ROLLBACK_PAUSED : SKEP__UPDATE_STATUS__STATE__PAUSED,
         message(p, back ? "rollback paused" : "update paused", u), false);
-    return true;
+    return REACT_PAUSE;
 }
 
 static void complete(struct pass *p, state_t state)
@@ -315,27 +337,40 @@ static void complete(struct pass *p, state_t state)
         set_status(p, SKEP__UPDATE_STATUS__STATE__COMPLETED, "update completed", false);
 }
 
-void update_slots(struct pass *p, struct slot **slots, size_t n)
+static struct update survey(struct pass *p, struct slot **slots, size_t n)
 {
     struct update u = { .config = config_of(p->service), .state = state_of(p->service) };
-    bool touched = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (!pass_room(p))
-            return;
-        tidy(p, slots[i]);
         struct progress g = look_at(p, &u, slots[i]);
+
         count(&u, &g);
-        touched |= slots[i]->touched;
+        u.idle_count += !slots[i]->touched;
     }
-    if (paused(u.state))
+    return u;
+}
+
+bool update_judge(struct pass *p, struct slot **slots, size_t n)
+{
+    if (!active(state_of(p->service)) || !pass_room(p))
+        return false;
+    struct update u = survey(p, slots, n);
+    enum reaction reaction = react_to_failures(p, &u);
+    p->update_paused = reaction == REACT_PAUSE;
+    return reaction == REACT_ROLL_BACK;
+}
+
+void update_slots(struct pass *p, struct slot **slots, size_t n)
+{
+    for (size_t i = 0; i < n && pass_room(p); i++)
+        tidy(p, slots[i]);
+    if (!pass_room(p) || p->update_paused || paused(state_of(p->service)))
         return;
-    if (active(u.state) && react_to_failures(p, &u))
-        return;
+    struct update u = survey(p, slots, n);
     if (u.stale_count > 0 && !active(u.state))
         set_status(p, SKEP__UPDATE_STATUS__STATE__UPDATING, "update in progress", false);
     if (u.stale_count > 0)
         start_some(p, &u, slots, n);
-    else if (active(u.state) && u.watched_count == 0 && !touched)
+    else if (active(u.state) && u.watched_count == 0 && u.idle_count == n)
         complete(p, u.state);
 }

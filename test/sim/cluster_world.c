@@ -34,6 +34,8 @@ static int apply_packed(struct world *w, uint8_t *data, size_t size)
     int rc =
         store_apply_packed(w->store, w->index, (ProtobufCBinaryData){ size, data }, &to, &w->e);
     free(data);
+    if (w->check != NULL)
+        w->check(w->watch_ctx);
     return rc;
 }
 
@@ -85,6 +87,16 @@ static void run_orchestrator(struct world *w)
         if (w->flight_lands_ms <= w->now_ms)
             land(w);
     }
+}
+
+void world_drop_flight(struct world *w)
+{
+    if (w->flight == NULL)
+        return;
+    free(w->flight);
+    w->flight = NULL;
+    orchestrator_ops.on_result(w->orch, -ERR_UNAVAILABLE);
+    w->run_at_ms = w->now_ms;
 }
 
 void world_change_leader(struct world *w)

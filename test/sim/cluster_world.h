@@ -41,7 +41,8 @@ struct world {
     struct store_tx *tx;
     struct world_agent agents[WORLD_AGENTS_MAX];
     size_t agent_count;
-    store_event_fn *watch; /* sees every change */
+    store_event_fn *watch;    /* sees every change */
+    void (*check)(void *ctx); /* called after every transaction */
     void *watch_ctx;
     /* The orchestrator's transaction on its way to commit. */
     uint8_t *flight;
@@ -62,6 +63,8 @@ int world_apply(struct world *w, struct store_tx *tx);
 void world_tick(struct world *w);
 void world_run_ms(struct world *w, uint64_t ms);
 
+/* What the orchestrator has in flight is refused. */
+void world_drop_flight(struct world *w);
 /* Another manager leads from now on; what the old one had in flight is lost. */
 void world_change_leader(struct world *w);
 
