@@ -247,9 +247,9 @@ void agent_free(struct agent *ag)
 {
     if (ag == NULL)
         return;
-    membership_stop(ag);
     relay_drop(ag);
     link_stop(ag);
+    membership_stop(ag);
     watch_stop(ag);
     executor_free(ag);
     roster_deinit(&ag->roster);

@@ -196,4 +196,8 @@ void membership_stop(struct agent *ag)
     loop_timer_cancel(ag->loop, &m->timer);
     enrol_cancel(m->enrol);
     m->enrol = NULL;
+    identity_free(m->identity);
+    m->identity = NULL;
+    tls_context_free(m->tls);
+    m->tls = NULL;
 }

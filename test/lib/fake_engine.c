@@ -1,4 +1,4 @@
-#include "test/lib/fake_engine.h"
+#include "test/lib/fake_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,36 +11,7 @@
 #include <unistd.h>
 
 #include "common/assert.h"
-#include "common/buf.h"
 #include "common/mem.h"
-
-enum { REQUEST_BYTES_MAX = 4 << 20, LOG_MAX = 4096 };
-
-struct connection {
-    struct fake_engine *f;
-    int fd; /* -1: free */
-    struct buf in;
-    struct buf out;
-    struct loop_timer drip;
-    size_t drip_left;
-    bool close_after, flood, open;
-    char request[512]; /* METHOD /path of the current request, version cut */
-};
-
-struct logged {
-    char *request, *head, *body;
-};
-
-struct fake_engine {
-    struct loop *loop;
-    int fd;
-    char *path;
-    struct fake_rule rules[FAKE_RULES_MAX];
-    unsigned rule_count;
-    struct connection connections[FAKE_CONNECTIONS_MAX];
-    struct logged *log;
-    size_t log_count;
-};
 
 static void connection_ready(void *ctx, int fd, uint32_t events);
 
@@ -130,7 +101,31 @@ static const struct fake_rule *rule_for(struct fake_engine *f, const char *reque
     return NULL;
 }
 
-static void answer(struct connection *c)
+void fake_reply(struct connection *c, unsigned status, const char *body)
+{
+    if (c->muted)
+        return;
+    must(buf_printf(&c->out, "HTTP/1.1 %u X\r\nApi-Version: 1.41\r\nContent-Length: %zu\r\n\r\n%s",
+                    status, status == 204 || status == 304 ? (size_t)0 : strlen(body),
+                    status == 204 || status == 304 ? "" : body));
+    connection_write(c);
+}
+
+void fake_open(struct connection *c)
+{
+    if (c->muted)
+        return;
+    must(buf_append_str(&c->out, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    c->open = true;
+    connection_write(c);
+}
+
+void fake_close(struct connection *c)
+{
+    connection_close(c);
+}
+
+static void answer(struct connection *c, const char *request_body)
 {
     static const struct fake_rule missing = { .status = 404, .body = "{\"message\":\"no rule\"}" };
     static const struct fake_rule ping = { .body = "OK" };
@@ -139,6 +134,10 @@ static void answer(struct connection *c)
     const char *body;
     unsigned status;
 
+    if (r == NULL && !is_ping && c->f->model) {
+        fake_model_answer(c, request_body);
+        return;
+    }
     if (r == NULL)
         r = is_ping ? &ping : &missing;
     body = r->body == NULL ? "" : r->body;
@@ -212,7 +211,7 @@ static void take_requests(struct connection *c)
         l->body = xstrndup(head + head_size, body_size);
         f->log_count++;
         buf_consume(&c->in, head_size + body_size);
-        answer(c);
+        answer(c, l->body);
     }
 }
 
@@ -295,6 +294,7 @@ void fake_engine_free(struct fake_engine *f)
         free(f->log[i].head);
         free(f->log[i].body);
     }
+    fake_model_free(f);
     free(f->log);
     free(f->path);
     free(f);

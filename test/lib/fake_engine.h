@@ -49,4 +49,37 @@ void fake_engine_push(struct fake_engine *f, const char *match, const char *data
 void fake_engine_hang_up(struct fake_engine *f);
 unsigned fake_engine_connections(const struct fake_engine *f);
 
+/* ---- a model of containers behind the rules (fake_model.c) ---- */
+
+enum { FAKE_CONTAINERS_MAX = 512 };
+
+struct fake_container {
+    char id[65], name[200], task_id[32];
+    char *create_body;
+    bool running, removed; /* removed ones stay listed here */
+    int exit_code;
+    unsigned starts;
+    const char *health; /* NULL: no check */
+};
+
+/* From now on requests without a rule act on containers, images and events as an engine does.
+ * Images are present when their name begins with "box". */
+void fake_engine_model(struct fake_engine *f);
+/* Faults on that share of requests, drawn from p (borrowed): refused before they take effect, cut
+ * after they took effect, or answered with 500. ppm 0 ends them. */
+struct prng;
+void fake_engine_chaos(struct fake_engine *f, struct prng *p, uint32_t ppm);
+/* NULL when there is none, else the latest of that task. */
+struct fake_container *fake_engine_container(struct fake_engine *f, const char *task_id);
+/* How many were ever created for a task; how many exist at all now. */
+unsigned fake_engine_created(const struct fake_engine *f, const char *task_id);
+unsigned fake_engine_existing(const struct fake_engine *f);
+const struct fake_container *fake_engine_container_at(const struct fake_engine *f, unsigned i);
+/* The process ends, or its health changes: with the event, if there is a reader. */
+void fake_engine_exit(struct fake_engine *f, struct fake_container *c, int exit_code);
+void fake_engine_health(struct fake_engine *f, struct fake_container *c, const char *health);
+/* A container that appears without the agent: as a leftover of earlier days. */
+struct fake_container *fake_engine_leftover(struct fake_engine *f, const char *task_id,
+                                            const char *cluster_id, const char *node_id);
+
 #endif
