@@ -248,7 +248,8 @@ static int attempt(struct client *c, const struct client_request *r, const uint8
         .deadline_ms = r->wait_ms > 0 ? r->wait_ms + CLIENT_PATIENCE_MS : c->timeout_ms,
         .request_id = request_id,
     };
-    uint64_t deadline_ms = client_now_ms(c) + w.deadline_ms;
+    uint64_t deadline_ms =
+        client_now_ms(c) + (r->grace_ms > 0 ? r->wait_ms + r->grace_ms : w.deadline_ms);
     const Skep__InfoResponse *info;
     int rc = flight_start(c, &w, ret_flight, e);
 
@@ -257,6 +258,8 @@ static int attempt(struct client *c, const struct client_request *r, const uint8
     rc = flight_wait(c, *ret_flight, r->wait_ms > 0 ? deadline_ms : patience_until_ms, e);
     if (rc < 0 || (*ret_flight)->done)
         return rc;
+    if (r->grace_ms > 0)
+        return err_set(e, ERR_TIMEOUT, "nothing new");
     info = ask_info(c);
     if ((*ret_flight)->done)
         return 0;

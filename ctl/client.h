@@ -76,7 +76,8 @@ struct client_request {
     Skep__Method method;
     const ProtobufCMessage *body;             /* may be NULL */
     const ProtobufCMessageDescriptor *answer; /* may be NULL: nothing to decode */
-    uint32_t wait_ms; /* a blocking query: how long the manager may hold it; 0 = not one */
+    uint32_t wait_ms;  /* a blocking query: how long the manager may hold it; 0 = not one */
+    uint32_t grace_ms; /* how much later its answer may come; 0 = CLIENT_PATIENCE_MS */
     bool mutation;
 };
 /* *ret (may be NULL) is the decoded answer in a. -ERR_* with "Error response from daemon: …" when

@@ -123,7 +123,7 @@ static void pretty_update(FILE *out, const char *title, const char *order,
     (void)fprintf(out, " Monitoring Period: %s\n", text_format_duration(text, u->monitor));
     (void)fprintf(out, " Max failure ratio: %s\n",
                   text_format_ratio(text, u->max_failure_ratio_ppm));
-    (void)fprintf(out, " %s order:      %s\n", order, text_order(u->order));
+    (void)fprintf(out, " %s%s\n", order, text_order(u->order));
 }
 
 static void pretty_container(FILE *out, const Skep__ContainerSpec *k)
@@ -277,8 +277,8 @@ void pretty_service(struct ctl *c, FILE *out, const Skep__Service *s)
     pretty_update_status(c, out, s->update_status);
     pretty_placement(c, out, t != NULL ? t->placement : NULL);
     pretty_restart(out, t != NULL ? t->restart : NULL);
-    pretty_update(out, "UpdateConfig", "Update", s->spec->update);
-    pretty_update(out, "RollbackConfig", "Rollback", s->spec->rollback);
+    pretty_update(out, "UpdateConfig", "Update order:      ", s->spec->update);
+    pretty_update(out, "RollbackConfig", "Rollback order:    ", s->spec->rollback);
     if (t != NULL)
         pretty_task(c, out, t);
     pretty_endpoint(out, s);

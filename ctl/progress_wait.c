@@ -17,6 +17,7 @@ enum {
     BAR_WIDTH = 50,
     OUTAGE_MS = 60 * 1000, /* no manager answers: give up watching after this */
     RETRY_MS = 500,
+    GRACE_MS = 100,
 };
 #define MONITOR_DEFAULT_NS (5 * TEXT_NS_PER_S)
 
@@ -31,6 +32,16 @@ struct screen {
     size_t count;
 };
 
+/* Length without blanks at the end: they are only there for the bars to align. */
+static size_t trimmed(const char *text)
+{
+    size_t size = strlen(text);
+
+    while (size > 0 && text[size - 1] == ' ')
+        size--;
+    return size;
+}
+
 static void screen_print(const struct screen *s, const struct progress_line *l)
 {
     char bar[BAR_WIDTH + 8] = "";
@@ -41,7 +52,9 @@ static void screen_print(const struct screen *s, const struct progress_line *l)
 
     if (l->steps > 0 && s->tty && width > 0)
         progress_bar(bar, sizeof(bar), l->step, l->steps, width);
-    (void)fprintf(s->out, "%s: %s%s%s", l->id, l->text, bar[0] != '\0' ? " " : "", bar);
+    (void)fprintf(s->out, "%s: %.*s%s%s", l->id,
+                  bar[0] != '\0' ? PROGRESS_TEXT_MAX : (int)trimmed(l->text), l->text,
+                  bar[0] != '\0' ? " " : "", bar);
 }
 
 /* Puts l on its line of the screen; a line that has not changed is not printed again. */
@@ -281,7 +294,8 @@ static int watch(struct wait *w, uint64_t since, uint32_t wait_ms, struct arena 
         .method = SKEP__METHOD__METHOD_WATCH,
         .body = &body.base,
         .answer = &skep__watch_response__descriptor,
-        .wait_ms = since > 0 ? wait_ms : 0,
+        .wait_ms = since > 0 ? MAX(wait_ms, 1) : 0,
+        .grace_ms = since > 0 ? GRACE_MS : 0, /* an answer that is lost comes again with the next */
     };
     ProtobufCMessage *m = NULL;
     int rc;
