@@ -175,6 +175,7 @@ static const char *alert_text(unsigned char alert)
     case MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA:
         return "it does not know our root CA";
     case MBEDTLS_SSL_ALERT_MSG_NO_CERT:
+        return "it wants a certificate and we have none";
     case MBEDTLS_SSL_ALERT_MSG_BAD_CERT:
     case MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT:
     case MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN:
@@ -214,6 +215,9 @@ static int fail(nng_tls_engine_conn *conn, int mbed_rc)
         break;
     case MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE:
         (void)err_set(why, ERR_UNAUTHENTICATED, "it has no certificate");
+        /* mbedTLS fails without a word here. */
+        (void)mbedtls_ssl_send_alert_message(&conn->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                             MBEDTLS_SSL_ALERT_MSG_NO_CERT);
         break;
     default:
         (void)mbed_err(why, ERR_UNAUTHENTICATED, mbed_rc, "TLS handshake");
