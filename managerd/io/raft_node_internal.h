@@ -33,8 +33,8 @@ struct write { /* what the core, or a taken snapshot, wants durable */
     uint64_t seq; /* 0: not the core's */
     bool hard_state_changed;
     struct raft_hard_state hard_state;
-    struct raft_snapshot_meta *install; /* owned */
-    struct snap_writer *received;       /* committed with install */
+    struct raft_snapshot_meta *install; /* owned: the log is dropped and goes on behind it */
+    struct snap_writer *received;       /* gets its name then; NULL: has it */
     struct raft_entry *entries;         /* owned */
     size_t entry_count;
     uint64_t taken_index;

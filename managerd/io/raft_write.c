@@ -51,6 +51,10 @@ void raft_write_add(struct raft_node *n, const struct raft_effects *fx)
     if (fx->write_seq != 0 && fx->install != NULL) {
         w->install = xmemdup(fx->install, sizeof(*w->install));
         w->received = raft_receive_take_writer(n);
+    } else if (fx->write_seq != 0 && fx->drop_log) { /* the snapshot that is there replaces it */
+        w->install = xcalloc(1, sizeof(*w->install));
+        w->install->index = n->snapshot_index;
+        w->install->term = n->snapshot_term;
     }
     push(&n->writes, w);
 }
@@ -85,7 +89,7 @@ static int run_install(struct raft_disk *d, struct write *w, struct err *e)
     struct snap_writer *received = TAKE_PTR(w->received);
     int rc = wal_sync(d->wal, e);
 
-    if (rc < 0 || received == NULL) { /* NULL: committed by an earlier try */
+    if (rc < 0 || received == NULL) { /* NULL: has its name already */
         snap_writer_abort(received);
         return rc < 0 ? rc : wal_append(d->wal, &b, e);
     }

@@ -327,6 +327,22 @@ static bool is_unfenced(struct cluster *cl, void *unused)
     return !s.fenced;
 }
 
+/* The leader has heard of the incarnation that node 2 speaks with now. */
+static bool sees_incarnation(struct cluster *cl, void *incarnation)
+{
+    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    size_t leader = cluster_leader(cl);
+
+    if (leader == CLUSTER_NODES_MAX)
+        return false;
+    size_t count = raft_node_peers(cl->nodes[leader].node, peers);
+    for (size_t i = 0; i < count; i++) {
+        if (peers[i].raft_id == cl->nodes[2].raft_id)
+            return peers[i].incarnation == *(uint64_t *)incarnation;
+    }
+    return false;
+}
+
 /* F39: a directory that was put back from a copy is fenced, and takes part again once the leader
  * has readmitted it. */
 START_TEST(a_copied_directory_is_fenced)
@@ -355,7 +371,7 @@ START_TEST(a_copied_directory_is_fenced)
     raft_node_status(c.nodes[2].node, &s);
     ck_assert(s.fenced);
 
-    ck_assert(cluster_run(&c, cluster_has_leader, NULL, 5000));
+    ck_assert(cluster_run(&c, sees_incarnation, &s.incarnation, 5000));
     struct raft_ev_config_change readmit = { .change = RAFT_CHANGE_READMIT,
                                              .raft_id = c.nodes[2].raft_id,
                                              .incarnation = s.incarnation };
