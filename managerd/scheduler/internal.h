@@ -1,7 +1,7 @@
 /* Inside the scheduler: the mirror of the cluster that decisions are made from. nodeset.c keeps
  * nodes and what is used on them, group.c the groups and their waiting tasks, filter.c judges one
- * node for one group, spread.c chooses among the nodes that pass, explain.c puts refusals into
- * words, scheduler.c is the core that drives them. */
+ * node for one group, spread.c chooses among the nodes that pass, few.c does so for a few tasks,
+ * explain.c puts refusals into words, scheduler.c is the core that drives them. */
 #ifndef SKEP_MANAGERD_SCHEDULER_INTERNAL_H
 #define SKEP_MANAGERD_SCHEDULER_INTERNAL_H
 
@@ -35,7 +35,9 @@ struct generic_use {
 };
 
 struct snode {
+    struct nodeset *set;
     const Skep__Node *object;        /* a reference */
+    uint32_t by_load;                /* place in nodeset.by_load */
     uint32_t index;                  /* in nodeset.nodes */
     uint64_t rank;                   /* of the id, for ordering: its first 8 characters */
     bool ready;                      /* READY and ACTIVE */
@@ -65,6 +67,10 @@ struct nodeset {
     struct snode **nodes; /* by index; NULL: free */
     size_t count, capacity;
     struct map ids;
+    /* A heap of all nodes by (degraded, task_count, id); out of order until it is needed. */
+    struct snode **by_load;
+    size_t by_load_capacity;
+    bool by_load_stale;
 };
 
 struct snode *nodeset_find(const struct nodeset *set, const char *id);
@@ -210,6 +216,11 @@ void spread_free(struct spread *sp);
 void spread_begin(struct spread *sp, struct scheduler *s, struct group *g, int64_t now_ns);
 /* The best node for one more task, already booked; NULL when all are full. */
 struct snode *spread_take(struct spread *sp);
+
+/* For a group with few waiting tasks: looks at the least loaded nodes first, without asking all of
+ * them. Returns what spread_take() would, booked, or NULL when that is not clear soon. */
+bool few_suits(const struct scheduler *s, const struct group *g);
+struct snode *few_take(struct scheduler *s, struct group *g, int64_t now_ns);
 
 /* ---- words ---- */
 

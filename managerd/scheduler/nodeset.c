@@ -23,6 +23,7 @@ void snode_describe(struct snode *n, const Skep__Node *object)
 
     n->object = object_ref(object);
     object_unref(old);
+    n->set->by_load_stale = true; /* it may be degraded now */
     n->ready = object->status != NULL && object->status->state == SKEP__NODE_STATE__NODE_READY &&
                object->spec != NULL &&
                object->spec->availability == SKEP__NODE_AVAILABILITY__AVAILABILITY_ACTIVE;
@@ -43,6 +44,8 @@ struct snode *nodeset_add(struct nodeset *set, const Skep__Node *object)
         set->capacity = capacity;
     }
     ASSERT(index < UINT32_MAX);
+    set->by_load_stale = true;
+    n->set = set;
     n->index = (uint32_t)index;
     n->rank = text_rank(object->id);
     snode_describe(n, object);
@@ -67,6 +70,7 @@ void nodeset_remove(struct nodeset *set, struct snode *n)
 {
     map_remove(&set->ids, hash_str(n->object->id, 0), n);
     set->nodes[n->index] = NULL;
+    set->by_load_stale = true;
     set->count--;
     free_node(n);
 }
@@ -78,6 +82,7 @@ void nodeset_clear(struct nodeset *set)
             free_node(set->nodes[i]);
     }
     free(set->nodes);
+    free(set->by_load);
     map_deinit(&set->ids);
     *set = (struct nodeset){ 0 };
 }
@@ -173,6 +178,7 @@ void service_forget_node(struct service *s, const struct snode *n)
 void snode_count(struct snode *n, struct group *g, int32_t change)
 {
     n->task_count += (uint32_t)change;
+    n->set->by_load_stale = true;
     service_add(g->service, n, change);
 }
 

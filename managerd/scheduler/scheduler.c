@@ -450,26 +450,46 @@ static void explain_group(const struct round *r, struct group *g)
     free(why);
 }
 
-/* A node for one task that is not bound to one. *spreading: spread_take() may have more. */
-static struct snode *choose(const struct round *r, struct item *item, bool *spreading)
-{
-    struct snode *n = *spreading ? spread_take(r->s->spread) : NULL;
+/* How nodes are found for one group in one run. */
+enum choosing {
+    CHOOSE_FEW,    /* among the least loaded nodes */
+    CHOOSE_BEGIN,  /* all nodes have to be asked */
+    CHOOSE_SPREAD, /* they have been */
+    CHOOSE_NONE,   /* all are full */
+};
 
-    if (n != NULL)
+/* A node, already booked, for one task that is not bound to one. */
+static struct snode *choose(const struct round *r, struct item *item, enum choosing *how)
+{
+    struct group *g = item->group;
+    struct snode *n = NULL;
+
+    if (*how == CHOOSE_FEW) {
+        n = few_take(r->s, g, r->env->wall_ns);
+        if (n == NULL)
+            *how = CHOOSE_BEGIN;
+    }
+    if (*how == CHOOSE_BEGIN) {
+        spread_begin(r->s->spread, r->s, g, r->env->wall_ns);
+        *how = CHOOSE_SPREAD;
+    }
+    if (*how == CHOOSE_SPREAD) {
+        n = spread_take(r->s->spread);
+        if (n == NULL)
+            *how = CHOOSE_NONE;
+    }
+    if (n != NULL || g->needs.max_replicas == 0)
         return n;
-    *spreading = false;
-    if (item->group->needs.max_replicas == 0)
-        return NULL;
     n = beside_predecessor(r, item);
     if (n != NULL)
-        snode_use(n, item->group, true);
+        snode_use(n, g, true);
     return n;
 }
 
 /* Decides all that can be decided in this transaction; false: it is full. */
 static bool place_group(const struct round *r, struct group *g)
 {
-    bool begun = false, spreading = true;
+    enum choosing how = few_suits(r->s, g) ? CHOOSE_FEW : CHOOSE_BEGIN;
 
     for (struct list *l = g->waiting.next, *next; l != &g->waiting; l = next) {
         struct item *item = CONTAINER_OF(l, struct item, link);
@@ -483,10 +503,7 @@ static bool place_group(const struct round *r, struct group *g)
             verify(r, item);
             continue;
         }
-        if (!begun)
-            spread_begin(r->s->spread, r->s, g, r->env->wall_ns);
-        begun = true;
-        struct snode *n = choose(r, item, &spreading);
+        struct snode *n = choose(r, item, &how);
         if (n != NULL)
             assign(r, item, n);
         else if (g->needs.max_replicas == 0)
