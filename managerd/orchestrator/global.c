@@ -77,7 +77,7 @@ static size_t collect(struct pass *p, struct slot **update)
     size_t count = 0;
 
     for (size_t i = 0; i < p->slot_count; i++) {
-        const Skep__Node *node = store_node(p->env->store, p->slots[i].node_id);
+        const Skep__Node *node = pass_node(p, p->slots[i].node_id);
 
         if (node != NULL && claim_of(p, node) == CLAIM_RUN && slot_live(&p->slots[i]))
             update[count++] = &p->slots[i];

@@ -3,6 +3,7 @@
 #define SKEP_MANAGERD_ORCHESTRATOR_INTERNAL_H
 
 #include "common/arena.h"
+#include "common/map.h"
 #include "common/timer.h"
 #include "common/tree.h"
 #include "managerd/orchestrator/orchestrator.h"
@@ -10,6 +11,7 @@
 enum {
     SLOT_ACTIONS_MAX = 64, /* room that must be left before a slot is worked on */
     STAMP_CACHE_SIZE = 4096,
+    NODE_CACHE_SIZE = 1024,
 };
 
 /* A service that exists or still has tasks. */
@@ -36,12 +38,28 @@ struct stamp {
     int64_t local_ms;
 };
 
+/* A node looked up in a pass: tasks share few nodes. */
+struct node_seen {
+    uint64_t pass; /* the pass that looked */
+    const Skep__Node *node;
+    char id[ID_CHARS + 1];
+};
+
+/* A node as the last event left it. */
+struct known_node {
+    bool usable;
+    char id[ID_CHARS + 1];
+};
+
 struct orchestrator {
     struct tree services; /* struct watched */
     struct tree due;      /* struct watched, by id */
     struct tree nodes;    /* struct touched */
     struct timer_heap timers;
-    struct stamp *stamps; /* STAMP_CACHE_SIZE; NULL while not leading */
+    struct map known;       /* struct known_node: is an assignment to it worth a look? */
+    struct stamp *stamps;   /* STAMP_CACHE_SIZE; NULL while not leading */
+    struct node_seen *seen; /* NODE_CACHE_SIZE */
+    uint64_t pass_count;
     struct arena scratch; /* one pass */
     bool all_due, globals_due;
     bool refused; /* the last transaction: nodes have to be looked at again */
@@ -90,6 +108,8 @@ struct pass {
 bool pass_room(struct pass *p);
 /* True once wait_ns have passed since a stored time; else the service is looked at again then. */
 bool pass_elapsed(struct pass *p, int64_t since_ns, int64_t wait_ns);
+/* As store_node(), remembered for the pass. */
+const Skep__Node *pass_node(const struct pass *p, const char *node_id);
 void pass_desire(struct pass *p, const Skep__Task *t, Skep__TaskState desired);
 void pass_remove(struct pass *p, const Skep__Task *t);
 /* Deletes t if nothing of it can be running, else asks for its removal. */
@@ -187,6 +207,7 @@ bool enforcer_node(const struct core_env *env, struct store_tx *tx, const char *
 /* Watches all services and all tasks without one. */
 void taskinit_watch_all(struct orchestrator *o, const struct store *s);
 struct watched *orchestrator_watch(struct orchestrator *o, const char *service_id);
+void orchestrator_know_node(struct orchestrator *o, const Skep__Node *node);
 void orchestrator_touch_node(struct orchestrator *o, const char *node_id);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "common/hash.h"
 #include "common/message.h"
 #include "managerd/orchestrator/internal.h"
 
@@ -109,6 +110,55 @@ static void forget_node(struct orchestrator *o, struct touched *t)
     free(t);
 }
 
+/* ---- nodes ---- */
+
+static bool known_match(const void *value, const void *key)
+{
+    return strcmp(((const struct known_node *)value)->id, key) == 0;
+}
+
+void orchestrator_know_node(struct orchestrator *o, const Skep__Node *node)
+{
+    uint64_t hash = hash_str(node->id, 0);
+    struct known_node *k = map_find(&o->known, hash, known_match, node->id);
+
+    if (k == NULL) {
+        k = xcalloc(1, sizeof(*k));
+        copy_id(k->id, node->id);
+        map_add(&o->known, hash, k);
+    }
+    k->usable = node_usable(node);
+}
+
+static void unknow_node(struct orchestrator *o, const char *node_id)
+{
+    uint64_t hash = hash_str(node_id, 0);
+    struct known_node *k = map_find(&o->known, hash, known_match, node_id);
+
+    if (k != NULL) {
+        map_remove(&o->known, hash, k);
+        free(k);
+    }
+}
+
+static void unknow_all(struct orchestrator *o)
+{
+    size_t at = 0;
+
+    for (void *k = map_each(&o->known, &at); k != NULL; k = map_each(&o->known, &at))
+        free(k);
+    map_deinit(&o->known);
+    o->known = (struct map){ 0 };
+}
+
+/* A task was given to a node that went out of use meanwhile. */
+static bool node_in_doubt(const struct orchestrator *o, const char *node_id)
+{
+    const struct known_node *k = map_find(&o->known, hash_str(node_id, 0), known_match, node_id);
+
+    return k == NULL || !k->usable;
+}
+
 /* ---- events ---- */
 
 static void on_service(struct orchestrator *o, const struct store_event *ev)
@@ -119,7 +169,7 @@ static void on_service(struct orchestrator *o, const struct store_event *ev)
 }
 
 /* Progress on the way to RUNNING decides nothing, except for tasks that an update waits for. */
-static bool task_matters(const struct store_event *ev)
+static bool task_matters(const struct orchestrator *o, const struct store_event *ev)
 {
     const Skep__Task *from = (const Skep__Task *)ev->before, *to = (const Skep__Task *)ev->after;
 
@@ -127,7 +177,9 @@ static bool task_matters(const struct store_event *ev)
         return false; /* it was decided here */
     if (to == NULL)
         return true;
-    if (from->desired_state != to->desired_state || strcmp(from->node_id, to->node_id) != 0)
+    if (from->desired_state != to->desired_state)
+        return true;
+    if (strcmp(from->node_id, to->node_id) != 0 && node_in_doubt(o, to->node_id))
         return true;
     if (task_dead(to))
         return !task_dead(from) || from->status->state != to->status->state;
@@ -144,7 +196,7 @@ static void on_task(struct orchestrator *o, const struct store_event *ev)
     if (w == NULL) { /* created while its service was removed */
         if (ev->after != NULL)
             (void)orchestrator_watch(o, t->service_id);
-    } else if (w->gone || task_matters(ev)) {
+    } else if (w->gone || task_matters(o, ev)) {
         set_due(o, w);
     }
 }
@@ -165,6 +217,18 @@ static bool node_matters(const struct store_event *ev)
                           (const ProtobufCMessage *)to->description);
 }
 
+static void on_node(struct orchestrator *o, const struct store_event *ev)
+{
+    if (ev->after != NULL)
+        orchestrator_know_node(o, (const Skep__Node *)ev->after);
+    else
+        unknow_node(o, object_id(ev->before));
+    if (!node_matters(ev))
+        return;
+    orchestrator_touch_node(o, object_id(ev->after != NULL ? ev->after : ev->before));
+    o->globals_due = true;
+}
+
 static void core_on_event(void *core, const struct store_event *ev)
 {
     struct orchestrator *o = core;
@@ -175,9 +239,8 @@ static void core_on_event(void *core, const struct store_event *ev)
         on_service(o, ev);
     } else if (ev->kind == SKEP__KIND__KIND_TASK) {
         on_task(o, ev);
-    } else if (ev->kind == SKEP__KIND__KIND_NODE && node_matters(ev)) {
-        orchestrator_touch_node(o, object_id(ev->after != NULL ? ev->after : ev->before));
-        o->globals_due = true;
+    } else if (ev->kind == SKEP__KIND__KIND_NODE) {
+        on_node(o, ev);
     } else if (ev->kind == SKEP__KIND__KIND_CLUSTER) {
         o->all_due = true; /* the history limit */
     }
@@ -266,6 +329,7 @@ static bool run_service(struct orchestrator *o, const struct core_env *env, stru
     bool empty = false;
 
     arena_reset(&o->scratch);
+    o->pass_count++;
     w->gone = p.service == NULL;
     w->global = is_global(p.service);
     if (!pass_room(&p))
@@ -327,8 +391,11 @@ static void core_stop(void *core)
         forget(o, CONTAINER_OF(n, struct watched, by_id));
     while ((n = tree_first(&o->nodes)) != NULL)
         forget_node(o, CONTAINER_OF(n, struct touched, by_id));
+    unknow_all(o);
     free(o->stamps);
     o->stamps = NULL;
+    free(o->seen);
+    o->seen = NULL;
     o->all_due = o->globals_due = o->refused = false;
 }
 
@@ -338,6 +405,7 @@ static void core_start(void *core, const struct core_env *env)
 
     core_stop(o);
     o->stamps = xcalloc(STAMP_CACHE_SIZE, sizeof(*o->stamps));
+    o->seen = xcalloc(NODE_CACHE_SIZE, sizeof(*o->seen));
     taskinit_watch_all(o, env->store);
 }
 

@@ -1,4 +1,6 @@
 /* One look at one service: room in the transaction, stored times, and the changes of a task. */
+#include <string.h>
+
 #include "common/hash.h"
 #include "managerd/orchestrator/internal.h"
 
@@ -37,6 +39,24 @@ bool pass_elapsed(struct pass *p, int64_t since_ns, int64_t wait_ns)
     return false;
 }
 
+const Skep__Node *pass_node(const struct pass *p, const char *node_id)
+{
+    size_t size = strnlen(node_id, ID_CHARS);
+    uint64_t tail = 0;
+
+    memcpy(&tail, node_id + (size > sizeof(tail) ? size - sizeof(tail) : 0),
+           MIN(size, sizeof(tail)));
+    struct node_seen *s =
+        &p->o->seen[(tail * UINT64_C(0x9e3779b97f4a7c15) >> 32) % NODE_CACHE_SIZE];
+    if (s->pass == p->o->pass_count && strcmp(s->id, node_id) == 0)
+        return s->node;
+    s->pass = p->o->pass_count;
+    memcpy(s->id, node_id, size);
+    s->id[size] = '\0';
+    s->node = store_node(p->env->store, node_id);
+    return s->node;
+}
+
 void pass_desire(struct pass *p, const Skep__Task *t, Skep__TaskState desired)
 {
     Skep__TaskDelta d = SKEP__TASK_DELTA__INIT;
@@ -61,7 +81,7 @@ void pass_discard(struct pass *p, const Skep__Task *t)
      * the agent see it, then deletion. */
     if (task_dead(t) ||
         (task_unassigned(t) && t->desired_state >= SKEP__TASK_STATE__TASK_SHUTDOWN) ||
-        (t->node_id[0] != '\0' && store_node(p->env->store, t->node_id) == NULL))
+        (t->node_id[0] != '\0' && pass_node(p, t->node_id) == NULL))
         pass_remove(p, t);
     else
         pass_desire(p, t, SKEP__TASK_STATE__TASK_REMOVE);

@@ -37,7 +37,7 @@ static bool to_be_removed(const Skep__Task *t)
 
 static bool node_gone(const struct pass *p, const Skep__Task *t)
 {
-    return t->node_id[0] != '\0' && store_node(p->env->store, t->node_id) == NULL;
+    return t->node_id[0] != '\0' && pass_node(p, t->node_id) == NULL;
 }
 
 static void reap_slot(struct pass *p, const struct slot *s, size_t limit)

@@ -69,7 +69,7 @@ bool restart_finished(struct pass *p, const struct slot *s, const Skep__Task *t)
 /* What t waits for: an older task that was told to stop and may still run. */
 static bool still_stopping(const struct pass *p, const Skep__Task *old)
 {
-    const Skep__Node *node = store_node(p->env->store, old->node_id);
+    const Skep__Node *node = pass_node(p, old->node_id);
 
     if (task_wanted(old) || task_dead(old) || task_unassigned(old) || node == NULL)
         return false;
@@ -90,7 +90,7 @@ static const Skep__Task *predecessor(const struct slot *s, const Skep__Task *t)
 static int64_t start_delay(const struct pass *p, const struct slot *s, const Skep__Task *t)
 {
     const Skep__Task *old = predecessor(s, t);
-    const Skep__Node *node = old != NULL ? store_node(p->env->store, old->node_id) : NULL;
+    const Skep__Node *node = old != NULL ? pass_node(p, old->node_id) : NULL;
 
     if (t->cause != SKEP__TASK_CAUSE__CAUSE_RESTARTED)
         return 0;

@@ -97,7 +97,7 @@ bool service_task_stale(struct pass *p, const Skep__Task *t)
         return true;
     if (d->placement_equal)
         return false;
-    const Skep__Node *node = store_node(p->env->store, t->node_id);
+    const Skep__Node *node = pass_node(p, t->node_id);
     return node == NULL || !service_fits_node(p->service->spec, node);
 }
 

@@ -13,7 +13,7 @@ bool node_usable(const Skep__Node *node)
 
 bool task_lost(const struct pass *p, const Skep__Task *t)
 {
-    return t->node_id[0] != '\0' && !node_usable(store_node(p->env->store, t->node_id));
+    return t->node_id[0] != '\0' && !node_usable(pass_node(p, t->node_id));
 }
 
 /* ---- gathering ---- */
@@ -25,13 +25,17 @@ static int compare_attempts(const Skep__Task *a, const Skep__Task *b)
     return strcmp(a->id, b->id);
 }
 
-static int by_slot(const void *a, const void *b)
+/* The store gives them by slot and id; a slot holds few. */
+static void sort_slot(struct slot *s)
 {
-    const Skep__Task *x = *(const Skep__Task *const *)a, *y = *(const Skep__Task *const *)b;
+    for (size_t i = 1; i < s->task_count; i++) {
+        const Skep__Task *t = s->tasks[i];
+        size_t at = i;
 
-    if (x->slot != y->slot)
-        return x->slot < y->slot ? -1 : 1;
-    return compare_attempts(x, y);
+        for (; at > 0 && compare_attempts(s->tasks[at - 1], t) > 0; at--)
+            s->tasks[at] = s->tasks[at - 1];
+        s->tasks[at] = t;
+    }
 }
 
 static int by_node(const void *a, const void *b)
@@ -56,8 +60,8 @@ void slots_gather(struct pass *p, bool nodes)
     for (const Skep__Task *t = store_service_tasks(p->env->store, p->service_id, &it);
          t != NULL && filled < count; t = store_iter_next(&it))
         tasks[filled++] = t;
-    if (filled > 1)
-        qsort(tasks, filled, sizeof(*tasks), nodes ? by_node : by_slot);
+    if (nodes && filled > 1)
+        qsort(tasks, filled, sizeof(*tasks), by_node);
     p->slots = arena_array(&p->o->scratch, filled + 1, sizeof(*p->slots));
     p->slot_count = 0;
     for (size_t i = 0; i < filled; i++) {
@@ -70,6 +74,8 @@ void slots_gather(struct pass *p, bool nodes)
         }
         p->slots[p->slot_count - 1].task_count++;
     }
+    for (size_t i = 0; i < p->slot_count && !nodes; i++)
+        sort_slot(&p->slots[i]);
 }
 
 /* ---- judging ---- */

@@ -25,6 +25,8 @@ void taskinit_watch_all(struct orchestrator *o, const struct store *s)
             orchestrator_touch_node(o, t->node_id);
     }
     for (m = store_first(s, SKEP__KIND__KIND_NODE); m != NULL;
-         m = store_after(s, SKEP__KIND__KIND_NODE, object_id(m)))
+         m = store_after(s, SKEP__KIND__KIND_NODE, object_id(m))) {
+        orchestrator_know_node(o, (const Skep__Node *)m);
         orchestrator_touch_node(o, object_id(m));
+    }
 }
