@@ -208,7 +208,8 @@ int identity_save_managers(const char *state_dir, char *const *addresses, size_t
     if (read_text(state_dir, "managers", MANAGERS_FILE_BYTES_MAX, &old, NULL) == 0 &&
         strcmp(old, buf_str(&b)) == 0)
         return 0; /* heartbeats bring the same list again and again */
-    return replace_file(state_dir, "managers", buf_str(&b), e);
+    int rc = make_directory(state_dir, e);
+    return rc < 0 ? rc : replace_file(state_dir, "managers", buf_str(&b), e);
 }
 
 /* Everything, so that no half-written key of a crash stays behind. */

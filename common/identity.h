@@ -34,6 +34,7 @@ int identity_check(const char *node_pem, const char *root_ca_pem, struct err *e)
 /* Writes node.pem and ca.pem durably, ca.pem first. */
 int identity_save(const char *state_dir, const char *node_pem, const char *root_ca_pem,
                   struct err *e) MUST_CHECK;
+/* Save the first list before the identity: whoever waits for node.pem then finds it there. */
 int identity_save_managers(const char *state_dir, char *const *addresses, size_t count,
                            struct err *e) MUST_CHECK;
 /* The host leaves: the whole directory goes. Missing is success. */

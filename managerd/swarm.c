@@ -171,6 +171,9 @@ static int make_own_certificate(struct manager *m, struct swarm_task *t, int64_t
         rc = x509_ca_issue(ca, &issue, &pem, e);
     }
     x509_ca_free(ca);
+    char *own_address[] = { m->advertise };
+    if (rc == 0)
+        rc = identity_save_managers(m->state_dir, own_address, 1, e);
     if (rc == 0)
         rc = buf_append(&pem, key.data, key.size);
     if (rc == 0)
