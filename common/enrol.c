@@ -141,9 +141,9 @@ static int store_identity(struct enrol *en, const Skep__EnrolResponse *a, struct
     if (rc < 0)
         rc = err_wrap(e, rc, "certificate from %s", en->addresses[en->current]);
     if (rc == 0)
-        rc = identity_save(en->state_dir, buf_str(&pem), buf_str(&en->root), e);
-    if (rc == 0)
         remember_managers(en, a);
+    if (rc == 0)
+        rc = identity_save(en->state_dir, buf_str(&pem), buf_str(&en->root), e);
     if (pem.data != NULL)
         explicit_bzero(pem.data, pem.size);
     return rc;
