@@ -188,6 +188,8 @@ void sim_disk_compact(struct sim *s, uint32_t node, uint64_t index)
     while (drop < d->entry_count && d->entries[drop].index <= index)
         raft_data_unref(d->entries[drop++].data);
     d->entry_count -= drop;
+    if (d->entry_count == 0)
+        return;
     memmove(d->entries, d->entries + drop, d->entry_count * sizeof(*d->entries));
     memmove(d->chains, d->chains + drop, d->entry_count * sizeof(*d->chains));
 }
