@@ -60,6 +60,8 @@ void raft_bootstrap(const struct raft_member *founder, struct raft_entry *ret_en
 
 void raft_note(struct raft *r, enum raft_note note, uint64_t peer)
 {
+    if (r->note != RAFT_NOTE_NONE)
+        return; /* the cause, not what followed from it */
     r->note = note;
     r->note_peer = peer;
 }
