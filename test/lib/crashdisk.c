@@ -1,12 +1,13 @@
 #include "test/lib/crashdisk.h"
 
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/assert.h"
-#include "test/lib/tmpdir.h"
 
 enum { FILES_MAX = 4096, CHANGES_MAX = 4096, SECTOR = 512 };
 
@@ -38,6 +39,7 @@ struct change { /* of the directory, not yet synced */
 };
 
 struct crash_disk {
+    pthread_mutex_t lock; /* the disk thread calls the hook */
     struct file *files[FILES_MAX];
     unsigned file_count;
     struct names now;
@@ -60,6 +62,7 @@ struct crash_disk *crash_disk_new(void)
     struct crash_disk *c = xcalloc(1, sizeof(*c));
 
     c->fail_op = -1;
+    ASSERT(pthread_mutex_init(&c->lock, NULL) == 0);
     return c;
 }
 
@@ -76,6 +79,7 @@ static void forget(struct crash_disk *c)
 void crash_disk_free(struct crash_disk *c)
 {
     forget(c);
+    (void)pthread_mutex_destroy(&c->lock); /* cannot fail when unlocked */
     free(c);
 }
 
@@ -186,9 +190,8 @@ static void note(struct crash_disk *c, const struct disk_call *call, uint64_t si
     }
 }
 
-int crash_disk_hook(void *ctx, const struct disk_call *call, uint64_t *write_size)
+static int judge(struct crash_disk *c, const struct disk_call *call, uint64_t *write_size)
 {
-    struct crash_disk *c = ctx;
     bool counts = c->fail_op < 0 || (int)call->op == c->fail_op;
 
     if (call->op == DISK_OPEN || call->op == DISK_READ)
@@ -209,6 +212,16 @@ int crash_disk_hook(void *ctx, const struct disk_call *call, uint64_t *write_siz
     return c->fail_errno;
 }
 
+int crash_disk_hook(void *ctx, const struct disk_call *call, uint64_t *write_size)
+{
+    struct crash_disk *c = ctx;
+
+    (void)pthread_mutex_lock(&c->lock); /* cannot fail: not recursive */
+    int error = judge(c, call, write_size);
+    (void)pthread_mutex_unlock(&c->lock);
+    return error;
+}
+
 unsigned crash_disk_calls(const struct crash_disk *c)
 {
     return c->calls;
@@ -217,12 +230,14 @@ unsigned crash_disk_calls(const struct crash_disk *c)
 void crash_disk_fail(struct crash_disk *c, unsigned n, int errno_value, bool all_later,
                      unsigned write_share)
 {
+    (void)pthread_mutex_lock(&c->lock);
     c->fail_in = n;
     c->fail_op = -1;
     c->fail_errno = errno_value;
     c->fail_all_later = all_later;
     c->write_share = write_share;
     c->failed = false;
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 void crash_disk_fail_op(struct crash_disk *c, enum disk_op op, unsigned n, int errno_value,
@@ -292,6 +307,19 @@ static void write_file(const char *dir, const struct name *n)
     ASSERT(m->size == 0 || write(fd, m->bytes, m->size) == (ssize_t)m->size);
 }
 
+/* Files that stay keep their inodes, as they would. */
+static void remove_others(struct crash_disk *c, const char *path)
+{
+    DIR *dir = opendir(path);
+
+    ASSERT(dir != NULL);
+    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
+        if (d->d_name[0] != '.' && find(&c->now, d->d_name) == NULL)
+            (void)unlinkat(dirfd(dir), d->d_name, 0); /* seen by what is read later */
+    }
+    (void)closedir(dir); /* read only */
+}
+
 void crash_disk_power_cut(struct crash_disk *c, const char *dir, struct prng *p, bool garbage)
 {
     for (unsigned i = 0; i < c->change_count; i++) {
@@ -302,7 +330,7 @@ void crash_disk_power_cut(struct crash_disk *c, const char *dir, struct prng *p,
     for (unsigned i = 0; i < c->file_count; i++)
         draw_content(c->files[i], p, garbage);
     c->now = c->synced;
-    tmpdir_empty(dir);
+    remove_others(c, dir);
     for (unsigned i = 0; i < c->now.count; i++)
         write_file(dir, &c->now.list[i]);
     crash_disk_fail(c, 0, 0, false, 0);

@@ -322,6 +322,9 @@ void cluster_deinit(struct cluster *c)
     }
     loop_timer_cancel(c->loop, &c->deliver);
     drop_packets(c);
+    for (size_t i = 0; i < c->result_count; i++)
+        free(c->results[i]);
+    free(c->results);
     inbox_free(c->inbox);
     loop_free(c->loop);
     tmpdir_remove(c->base);
@@ -338,6 +341,7 @@ int cluster_start(struct cluster *c, size_t i, enum raft_node_start how, struct 
     n->value_count = 0;
     n->applied_index = 0;
     n->removed = false;
+    n->fatal = (struct err){ 0 };
     n->leader = (struct raft_status){ 0 };
     o.loop = c->loop;
     o.inbox = c->inbox;
@@ -396,7 +400,8 @@ size_t cluster_leader(const struct cluster *c)
     for (size_t i = 0; i < c->count; i++) {
         const struct cluster_node *n = &c->nodes[i];
 
-        if (n->node == NULL || !n->leader.established || n->leader.term <= term)
+        if (n->node == NULL || n->fatal.code != 0 || !n->leader.established ||
+            n->leader.term <= term)
             continue;
         term = n->leader.term;
         leader = i;
@@ -454,17 +459,37 @@ static bool is_done(struct cluster *c, void *result)
     return *(int *)result != CLUSTER_RESULT_OPEN;
 }
 
+struct wait {
+    size_t leader;
+    const int *results;
+    size_t count;
+};
+
+static bool is_settled(struct cluster *c, void *arg)
+{
+    const struct wait *w = arg;
+    size_t open = 0;
+
+    for (size_t i = 0; i < w->count; i++)
+        open += w->results[i] == CLUSTER_RESULT_OPEN;
+    return open == 0 || c->nodes[w->leader].fatal.code != 0;
+}
+
 bool cluster_write(struct cluster *c, uint64_t first, size_t count)
 {
     int *results = xcalloc(count, sizeof(*results));
     bool ok = cluster_run(c, cluster_has_leader, NULL, 5000);
+    struct wait w = { cluster_leader(c), results, count };
 
-    for (size_t i = 0; ok && i < count; i++)
-        cluster_propose(c, cluster_leader(c), first + i, &results[i]);
+    c->results = xrealloc_array(c->results, c->result_count + 1, sizeof(*c->results));
+    c->results[c->result_count++] = results;
+    if (!ok)
+        return false;
     for (size_t i = 0; i < count; i++)
-        ok = ok && cluster_run(c, is_done, &results[i], 5000) && results[i] == 0;
-    if (ok)
-        free(results); /* else callbacks may still come */
+        cluster_propose(c, w.leader, first + i, &results[i]);
+    ok = cluster_run(c, is_settled, &w, 10000);
+    for (size_t i = 0; i < count; i++)
+        ok = ok && results[i] == 0;
     return ok;
 }
 

@@ -47,6 +47,8 @@ struct cluster {
     struct packet *first, **end;
     struct loop_timer deliver;
     size_t packets;
+    int **results; /* of writes given up, to which callbacks may still come */
+    size_t result_count;
 };
 
 /* base: directory below which each node has one (created). In memory or on disk. */
@@ -76,7 +78,8 @@ bool cluster_add(struct cluster *c, size_t i);
 /* Proposes one value on node i under its current term; *result is RESULT_OPEN until it is done. */
 enum { CLUSTER_RESULT_OPEN = 1 };
 void cluster_propose(struct cluster *c, size_t i, uint64_t value, int *result);
-/* Proposes count values on the leader, each until it is applied. False on time-out. */
+/* Proposes count values on the leader. True when all are applied; false when one failed, the
+ * leader's disk did, or time is up: any of them may still be applied. */
 bool cluster_write(struct cluster *c, uint64_t first, size_t count);
 /* NULL, or what differs between the lists of the running nodes. */
 const char *cluster_compare(const struct cluster *c);
