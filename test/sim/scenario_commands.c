@@ -286,6 +286,30 @@ static int cmd_deliver(struct scenario *s, int count, char **words)
     return 0;
 }
 
+/* reverse A->B: the newest message there comes first from now on. repeat A->B: each comes twice. */
+static int cmd_reorder(struct scenario *s, int count, char **words)
+{
+    struct filter f;
+    struct raft_message *m, *batch[SCENARIO_MESSAGES_MAX];
+    size_t batch_count = 0;
+    bool repeat = strcmp(words[0], "repeat") == 0;
+    int rc = parse_filter(count, words, &f);
+
+    while (rc == 0 && (m = take(s, &f)) != NULL)
+        batch[batch_count++] = m;
+    for (size_t i = 0; i < batch_count; i++) {
+        m = batch[repeat ? i : batch_count - 1 - i];
+        if (repeat && s->message_count < SCENARIO_MESSAGES_MAX - 1) {
+            struct raft_message *copy = xmemdup(m, sizeof(*m));
+
+            copy->entries = raft_entries_clone(m->entries, m->entry_count);
+            s->messages[s->message_count++] = copy;
+        }
+        s->messages[s->message_count++] = m;
+    }
+    return rc;
+}
+
 static int cmd_drop(struct scenario *s, int count, char **words)
 {
     struct filter f;
@@ -574,6 +598,7 @@ static const struct command {
     { "cluster",   2, cmd_cluster },   { "start",    2, cmd_start },   { "crash",     2, cmd_crash },
     { "wipe",      2, cmd_wipe },      { "hold",     2, cmd_hold },    { "persist",   2, cmd_persist },
     { "release",   2, cmd_persist },   { "deliver",  2, cmd_deliver }, { "drop",      2, cmd_drop },
+    { "reverse",   2, cmd_reorder },   { "repeat",   2, cmd_reorder },
     { "messages",  1, cmd_messages },  { "isolate",  2, cmd_cut },     { "cut",       2, cmd_cut },
     { "heal",      1, cmd_cut },       { "pass",     2, cmd_pass },    { "campaign",  2, cmd_campaign },
     { "elect",     2, cmd_campaign },  { "expire",   2, cmd_heartbeat },
