@@ -22,7 +22,7 @@ static size_t varint_size(uint64_t value)
 
 static size_t tag_size(const ProtobufCFieldDescriptor *f)
 {
-    return varint_size((uint64_t)f->id << 3);
+    return f->id < 16 ? 1 : varint_size((uint64_t)f->id << 3);
 }
 
 static const void *member(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
@@ -43,33 +43,41 @@ static bool chosen(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
     return *(const uint32_t *)(const void *)((const uint8_t *)m + f->quantifier_offset) == f->id;
 }
 
+/* Bytes of one value in a struct or array. */
 static size_t element_size(ProtobufCType type)
 {
-    switch (type) {
-    case PROTOBUF_C_TYPE_INT32:
-    case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32:
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32:
-    case PROTOBUF_C_TYPE_FLOAT:
-    case PROTOBUF_C_TYPE_ENUM:
-        return 4;
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return 8;
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    }
-    UNREACHABLE();
+    static const uint8_t sizes[] = {
+        [PROTOBUF_C_TYPE_INT32] = 4,
+        [PROTOBUF_C_TYPE_SINT32] = 4,
+        [PROTOBUF_C_TYPE_SFIXED32] = 4,
+        [PROTOBUF_C_TYPE_INT64] = 8,
+        [PROTOBUF_C_TYPE_SINT64] = 8,
+        [PROTOBUF_C_TYPE_SFIXED64] = 8,
+        [PROTOBUF_C_TYPE_UINT32] = 4,
+        [PROTOBUF_C_TYPE_FIXED32] = 4,
+        [PROTOBUF_C_TYPE_UINT64] = 8,
+        [PROTOBUF_C_TYPE_FIXED64] = 8,
+        [PROTOBUF_C_TYPE_FLOAT] = 4,
+        [PROTOBUF_C_TYPE_DOUBLE] = 8,
+        [PROTOBUF_C_TYPE_BOOL] = sizeof(protobuf_c_boolean),
+        [PROTOBUF_C_TYPE_ENUM] = 4,
+        [PROTOBUF_C_TYPE_STRING] = sizeof(char *),
+        [PROTOBUF_C_TYPE_BYTES] = sizeof(ProtobufCBinaryData),
+        [PROTOBUF_C_TYPE_MESSAGE] = sizeof(void *),
+    };
+
+    ASSERT((size_t)type < sizeof(sizes));
+    return sizes[type];
+}
+
+/* Strings, bytes and messages: what lies outside the struct. */
+static_assert(PROTOBUF_C_TYPE_STRING > PROTOBUF_C_TYPE_ENUM &&
+                  PROTOBUF_C_TYPE_BYTES > PROTOBUF_C_TYPE_ENUM &&
+                  PROTOBUF_C_TYPE_MESSAGE > PROTOBUF_C_TYPE_ENUM,
+              "numbers come first");
+static bool has_length(ProtobufCType type)
+{
+    return type > PROTOBUF_C_TYPE_ENUM;
 }
 
 /* ---- measuring ---- */
@@ -151,12 +159,6 @@ static void measure_element(const ProtobufCFieldDescriptor *f, const void *at, b
         return;
     }
     sum->packed += tag_size(f) + varint_size(inner) + inner;
-}
-
-static bool has_length(ProtobufCType type)
-{
-    return type == PROTOBUF_C_TYPE_STRING || type == PROTOBUF_C_TYPE_BYTES ||
-           type == PROTOBUF_C_TYPE_MESSAGE;
 }
 
 static void measure_repeated(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,

@@ -296,6 +296,8 @@ static void scheduler_on_event(void *core, const struct store_event *ev)
 {
     struct scheduler *s = core;
 
+    if (s->store == NULL)
+        return; /* not leading: start() reads everything */
     if (ev->kind == SKEP__KIND__KIND_TASK)
         on_task(s, (const Skep__Task *)ev->before, (const Skep__Task *)ev->after);
     else if (ev->kind == SKEP__KIND__KIND_NODE)
@@ -495,6 +497,8 @@ static bool place_group(const struct round *r, struct group *g)
         struct item *item = CONTAINER_OF(l, struct item, link);
 
         next = l->next;
+        __builtin_prefetch(next);
+        __builtin_prefetch((const uint8_t *)next + 64);
         if (store_tx_full(r->tx)) {
             group_queue(r->s, g, false);
             return false;

@@ -6,12 +6,14 @@
 
 /* One transaction being applied. Changes go straight into the tables, so that later actions see
  * earlier ones; the first refusal undoes them from the list of changes. */
+enum { WARM_BATCH = 16 };
+
 struct apply {
     struct store *s;
     const Skep__Transaction *t;
     uint64_t index;
-    const char *first_id; /* of the first action's object */
     struct err *e;
+    struct table_hint hints[WARM_BATCH]; /* of the actions around the current one */
 };
 
 /* Room for a shallow copy of any object. */
@@ -284,14 +286,17 @@ static bool state_known(Skep__TaskState state)
 }
 
 /* See TaskDelta: what would go backwards is left out; the rest is merged. */
-static int apply_task(struct apply *a, const Skep__StoreAction *action)
+static int apply_task(struct apply *a, const Skep__StoreAction *action,
+                      const struct table_hint *hint)
 {
     const Skep__TaskDelta *d = action->task;
 
     if (d == NULL)
         return err_set(a->e, ERR_INVALID, "an action without a task");
-    struct entry *e = table_find_live(a->s, SKEP__KIND__KIND_TASK, d->task_id);
-    if (e == NULL)
+    struct entry *e = table_hint_check(hint, SKEP__KIND__KIND_TASK, d->task_id)
+                          ? hint->entry
+                          : table_find(a->s, SKEP__KIND__KIND_TASK, d->task_id);
+    if (e == NULL || e->object == NULL)
         return 0;
     Skep__Task task = *(const Skep__Task *)e->object;
     Skep__TaskStatus status;
@@ -335,7 +340,8 @@ static int apply_task(struct apply *a, const Skep__StoreAction *action)
     return 0;
 }
 
-static int apply_action(struct apply *a, const Skep__StoreAction *action)
+static int apply_action(struct apply *a, const Skep__StoreAction *action,
+                        const struct table_hint *hint)
 {
     switch (action->action_case) {
     case SKEP__STORE_ACTION__ACTION_CREATE:
@@ -343,7 +349,7 @@ static int apply_action(struct apply *a, const Skep__StoreAction *action)
     case SKEP__STORE_ACTION__ACTION_UPDATE:
         return apply_update(a, action);
     case SKEP__STORE_ACTION__ACTION_TASK:
-        return apply_task(a, action);
+        return apply_task(a, action, hint);
     case SKEP__STORE_ACTION__ACTION_REMOVE:
         return apply_remove(a, action);
     case SKEP__STORE_ACTION__ACTION__NOT_SET:
@@ -355,25 +361,24 @@ static int apply_action(struct apply *a, const Skep__StoreAction *action)
 
 /* ---- the transaction ---- */
 
-enum { WARM_BATCH = 16 };
-
 /* Fetches what the next task deltas will touch: the tables are far larger than the caches, and
  * waiting for memory one task at a time would take longer than all the rest. */
-static void warm(const struct apply *a, size_t first)
+static void warm(struct apply *a, size_t first)
 {
-    size_t end = MIN(first + WARM_BATCH, a->t->n_actions), count = 0;
-    struct table_hint hints[WARM_BATCH];
+    size_t count = MIN(a->t->n_actions - first, (size_t)WARM_BATCH);
 
-    for (size_t i = first; i < end; i++) {
-        const Skep__StoreAction *action = a->t->actions[i];
+    for (size_t i = 0; i < count; i++) {
+        const Skep__StoreAction *action = a->t->actions[first + i];
+        bool task = action->action_case == SKEP__STORE_ACTION__ACTION_TASK && action->task != NULL;
 
-        if (action->action_case == SKEP__STORE_ACTION__ACTION_TASK && action->task != NULL)
-            hints[count++] = table_hint(a->s, SKEP__KIND__KIND_TASK, action->task->task_id);
+        a->hints[i] = (struct table_hint){ 0 };
+        if (task)
+            table_hint(a->s, SKEP__KIND__KIND_TASK, action->task->task_id, &a->hints[i]);
     }
     for (size_t i = 0; i < count; i++)
-        table_hint_entry(a->s, &hints[i]);
+        table_hint_entry(a->s, &a->hints[i]);
     for (size_t i = 0; i < count; i++)
-        table_hint_object(&hints[i]);
+        table_hint_object(&a->hints[i]);
 }
 
 static int apply_all(struct apply *a)
@@ -385,7 +390,7 @@ static int apply_all(struct apply *a)
     for (size_t i = 0; i < t->n_actions; i++) {
         if (i % WARM_BATCH == 0)
             warm(a, i);
-        int rc = apply_action(a, t->actions[i]);
+        int rc = apply_action(a, t->actions[i], &a->hints[i % WARM_BATCH]);
 
         if (rc < 0)
             return rc;

@@ -129,14 +129,19 @@ struct entry *entry_of(const struct tree_node *by_id);
 struct entry *table_find(const struct store *s, Skep__Kind kind, const char *id);
 /* Only those that have an object. */
 struct entry *table_find_live(const struct store *s, Skep__Kind kind, const char *id);
-/* Fetching ahead, in three steps with time between them: the slot, the entry, the object. */
+/* Fetching ahead, in three steps with time between them: the slot, the entry, the object. Entries
+ * stay until the end of a transaction, so a hint may be used for as long. */
 struct table_hint {
+    bool set;
     uint64_t hash;
-    const struct entry *entry; /* probably */
+    struct entry *entry; /* probably */
 };
-struct table_hint table_hint(const struct store *s, Skep__Kind kind, const char *id);
+void table_hint(const struct store *s, Skep__Kind kind, const char *id,
+                struct table_hint *ret_hint);
 void table_hint_entry(const struct store *s, struct table_hint *h);
 void table_hint_object(const struct table_hint *h);
+/* True when the hint is the entry of this id. */
+bool table_hint_check(const struct table_hint *h, Skep__Kind kind, const char *id);
 /* Makes an entry without an object; it joins its tree with the first object. */
 struct entry *table_add(struct store *s, Skep__Kind kind, const char *id);
 /* Frees an entry without an object. */

@@ -45,20 +45,19 @@ struct entry *table_find_live(const struct store *s, Skep__Kind kind, const char
     return e != NULL && e->object != NULL ? e : NULL;
 }
 
-struct table_hint table_hint(const struct store *s, Skep__Kind kind, const char *id)
+void table_hint(const struct store *s, Skep__Kind kind, const char *id, struct table_hint *ret_hint)
 {
-    struct table_hint h = { .hash = id_hash(kind, id, strlen(id)) };
-
+    ret_hint->set = true;
+    ret_hint->hash = id_hash(kind, id, strlen(id));
     if (s->ids.capacity > 0)
-        __builtin_prefetch(&s->ids.slots[h.hash & (s->ids.capacity - 1)]);
-    return h;
+        __builtin_prefetch(&s->ids.slots[ret_hint->hash & (s->ids.capacity - 1)]);
 }
 
 void table_hint_entry(const struct store *s, struct table_hint *h)
 {
     size_t mask = s->ids.capacity - 1;
 
-    if (s->ids.count == 0)
+    if (!h->set || s->ids.count == 0)
         return;
     for (size_t i = h->hash & mask; s->ids.slots[i].value != NULL; i = (i + 1) & mask) {
         if (s->ids.slots[i].hash != h->hash)
@@ -68,6 +67,11 @@ void table_hint_entry(const struct store *s, struct table_hint *h)
             __builtin_prefetch((const uint8_t *)h->entry + at, 1);
         return;
     }
+}
+
+bool table_hint_check(const struct table_hint *h, Skep__Kind kind, const char *id)
+{
+    return h->entry != NULL && h->entry->kind == kind && strcmp(h->entry->id, id) == 0;
 }
 
 void table_hint_object(const struct table_hint *h)

@@ -494,6 +494,21 @@ START_TEST(a_node_that_comes_back_brings_its_tasks)
 }
 END_TEST
 
+/* Its tasks are still in the store when another node takes its place in the mirror. */
+START_TEST(a_new_node_inherits_nothing)
+{
+    add_nodes(2);
+    core_rig_add(&rig, service("web"));
+    add_tasks("web", 1, 4);
+    core_rig_run(&rig);
+    core_rig_remove(&rig, SKEP__KIND__KIND_NODE, "n1");
+    core_rig_add(&rig, fixture_node(&rig.f, "n3", "n3"));
+    add_tasks("web", 5, 2);
+    core_rig_run(&rig);
+    ck_assert_int_eq(on_node("n3", "web"), 2);
+}
+END_TEST
+
 START_TEST(more_tasks_than_one_transaction_holds)
 {
     add_nodes(7);
@@ -743,6 +758,7 @@ int main(void)
     tcase_add_test(tc, the_task_vanishes_while_the_decision_is_in_flight);
     tcase_add_test(tc, a_new_leader_knows_what_is_used);
     tcase_add_test(tc, a_node_that_comes_back_brings_its_tasks);
+    tcase_add_test(tc, a_new_node_inherits_nothing);
     tcase_add_test(tc, more_tasks_than_one_transaction_holds);
     tcase_add_loop_test(tc, random_life, 0, 8);
     tcase_add_loop_test(tc, the_short_cut_finds_the_best_node, 0, 5);
