@@ -208,6 +208,8 @@ static int send_beat(struct agent *ag)
     Skep__HeartbeatRequest m = SKEP__HEARTBEAT_REQUEST__INIT;
 
     m.session_id = ag->link.session.id;
+    if (ag->membership.identity != NULL)
+        m.certificate_role = (uint32_t)ag->membership.identity->tls.role;
     ag->link.sending_seq = ag->watch.description_seq;
     if (ag->link.described_seq != ag->link.sending_seq)
         m.description = ag->watch.description;

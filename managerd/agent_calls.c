@@ -44,11 +44,13 @@ void session_call(struct incoming *in)
 }
 
 /* The certificate it holds says another role than the store: time for a new one. */
-static bool role_changed(const struct incoming *in)
+static bool role_changed(const struct incoming *in, const Skep__HeartbeatRequest *req)
 {
     const Skep__Node *node = store_node(in->manager->store, in->caller.node_id);
+    bool manager =
+        req->certificate_role != 0 ? req->certificate_role == TLS_ROLE_MANAGER : in->caller.manager;
 
-    return node != NULL && (node->role == SKEP__NODE_ROLE__ROLE_MANAGER) != in->caller.manager;
+    return node != NULL && (node->role == SKEP__NODE_ROLE__ROLE_MANAGER) != manager;
 }
 
 void heartbeat_call(struct incoming *in)
@@ -74,7 +76,7 @@ void heartbeat_call(struct incoming *in)
         return;
     }
     answer.n_managers = peers_addresses(m, &in->arena, &answer.managers);
-    answer.renew_certificate = role_changed(in);
+    answer.renew_certificate = role_changed(in, req);
     m->cores_due = m->cores_due || req->description != NULL;
     incoming_reply(in, &answer.base);
 }

@@ -410,6 +410,12 @@ static void follow_identity(struct manager *m)
     log_info("identity.changed", "node=%s role=%d", id->tls.node.s, (int)id->tls.role);
     host_set_identity(m, id);
     update_contexts(m);
+    if (id->tls.role == TLS_ROLE_WORKER && m->raft != NULL) {
+        log_info("host.demoted", "reason=\"the certificate is a worker's\"");
+        leave_raft(m);
+        swarm_on_removed(m);
+        return;
+    }
     if (id->tls.role == TLS_ROLE_MANAGER && m->raft == NULL) {
         m->advertise[0] = '\0';
         enum raft_node_start how =

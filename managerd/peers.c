@@ -168,6 +168,8 @@ static void on_raft_sent(void *ctx, int rc, const Skep__Response *response, cons
     HASH_FIND_STR(s->manager->peers, s->address, p);
     if (p != NULL && p->raft_calls > 0)
         p->raft_calls--;
+    if (rc == -ERR_PERMISSION)
+        s->manager->demoted = true; /* a new certificate will say what we are now */
     if (rc < 0) {
         log_debug("raft.send", "to=%s error=\"%s\"", s->address, err_message(e, rc));
         if (s->manager->raft != NULL && rc != -ERR_CANCELED)

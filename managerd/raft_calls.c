@@ -6,13 +6,25 @@
 #include "managerd/raft/codec.h"
 #include "proto/raft_control.pb-c.h"
 
+/* Nobody sends to a member that was taken out, so it may not know: its messages are answered. */
+static int check_still_manager(const struct incoming *in, struct err *e)
+{
+    const Skep__Node *node = store_node(in->manager->store, in->caller.node_id);
+
+    if (node == NULL || node->role == SKEP__NODE_ROLE__ROLE_MANAGER)
+        return 0;
+    return err_set(e, ERR_PERMISSION, "node %s is no longer a manager", in->caller.node_id);
+}
+
 void raft_call(struct incoming *in)
 {
     struct manager *m = in->manager;
     struct raft_message *message = NULL;
     struct err e = { 0 };
-    int rc = raft_message_unpack(in->raw->data, in->raw->len, &message, &e);
+    int rc = check_still_manager(in, &e);
 
+    if (rc == 0)
+        rc = raft_message_unpack(in->raw->data, in->raw->len, &message, &e);
     if (rc == 0)
         rc = raft_node_receive(m->raft, in->caller.node_id, message, &e);
     if (rc == 0)
