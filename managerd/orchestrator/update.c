@@ -219,20 +219,49 @@ static void count(struct update *u, const struct progress *g)
 
 /* ---- acting on a slot ---- */
 
-static void stop_all(struct pass *p, struct slot *s)
+/* lame: only what does not live any more. */
+static void stop_wanted(struct pass *p, struct slot *s, bool lame)
 {
     for (size_t i = 0; i < s->task_count; i++) {
-        if (task_wanted(s->tasks[i]))
+        const Skep__Task *t = s->tasks[i];
+
+        if (task_wanted(t) && (!lame || task_dead(t) || task_lost(p, t)))
+            pass_desire(p, t, SKEP__TASK_STATE__TASK_SHUTDOWN);
+    }
+}
+
+/* Updates that overtake each other leave several outdated tasks: the furthest waits for its turn.
+ */
+static void keep_one_stale(struct pass *p, struct slot *s)
+{
+    const Skep__Task *best = NULL;
+
+    if (s->stale_count < 2)
+        return;
+    for (size_t i = 0; i < s->task_count; i++) {
+        const Skep__Task *t = s->tasks[i];
+
+        if (task_wanted(t) && !task_dead(t) && !task_lost(p, t) &&
+            (best == NULL || t->status->state > best->status->state))
+            best = t;
+    }
+    for (size_t i = 0; i < s->task_count; i++) {
+        if (task_wanted(s->tasks[i]) && s->tasks[i] != best)
             pass_desire(p, s->tasks[i], SKEP__TASK_STATE__TASK_SHUTDOWN);
     }
+    s->touched = true;
 }
 
 /* A second task of the current spec is one too many; one of an older spec is as soon as it does not
  * run, or the new one does. */
 static void tidy(struct pass *p, struct slot *s)
 {
-    if (s->clean == NULL || s->wanted_count < 2)
+    if (s->wanted_count < 2)
         return;
+    if (s->clean == NULL) {
+        keep_one_stale(p, s);
+        return;
+    }
     bool running = s->clean->status->state == SKEP__TASK_STATE__TASK_RUNNING;
     for (size_t i = 0; i < s->task_count; i++) {
         const Skep__Task *t = s->tasks[i];
@@ -267,8 +296,7 @@ static void replace_slot(struct pass *p, const struct update *u, struct slot *s)
     /* Stop-first: held back until the old one has stopped, if there is one. */
     if (!start_first && slot_alive(s))
         plan.desired = SKEP__TASK_STATE__TASK_READY;
-    if (!start_first || s->stale_count == 0)
-        stop_all(p, s);
+    stop_wanted(p, s, start_first && s->stale_count > 0);
     service_add_task(p, s, &plan);
 }
 

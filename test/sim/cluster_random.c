@@ -7,6 +7,7 @@
 #include "test/lib/spec_text.h"
 #include "test/sim/cluster_internal.h"
 #include "test/sim/cluster_rules.h"
+#include "test/sim/cluster_trace.h"
 
 enum {
     SERVICES_MAX = 5,
@@ -26,6 +27,7 @@ struct life {
     uint32_t chance[8]; /* in parts per million per tick, drawn from the seed */
     uint32_t next_node;
     bool check_due;
+    FILE *trace;
     int rc;
     struct err e; /* the first broken rule */
 };
@@ -49,6 +51,8 @@ static void on_event(void *ctx, const struct store_event *ev)
 {
     struct life *l = ctx;
 
+    if (l->trace != NULL)
+        cluster_trace_event(l->trace, &l->world, ev);
     /* Progress of tasks breaks none of the rules. */
     l->check_due |=
         ev->kind == SKEP__KIND__KIND_SERVICE || ev->action != STORE_UPDATE ||
@@ -318,11 +322,12 @@ static int calm(struct life *l)
     return l->rc;
 }
 
-int cluster_random_run(uint64_t seed, struct random_stats *ret_stats, struct err *e)
+int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stats, struct err *e)
 {
     struct life *l = xcalloc(1, sizeof(*l));
     static const uint32_t most[] = { 60000, 60000, 60000, 20000, 20000, 50000 };
 
+    l->trace = trace;
     world_init(&l->world, seed);
     prng_init(&l->dice, seed ^ 0x5eed);
     l->world.watch = on_event;

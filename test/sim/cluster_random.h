@@ -5,6 +5,8 @@
 #ifndef SKEP_TEST_SIM_CLUSTER_RANDOM_H
 #define SKEP_TEST_SIM_CLUSTER_RANDOM_H
 
+#include <stdio.h>
+
 #include "test/sim/cluster_world.h"
 
 struct random_stats {
@@ -13,7 +15,8 @@ struct random_stats {
 };
 
 /* The same seed takes the same course. Returns 0, or -ERR_INTERNAL with e naming the broken rule,
- * the object and the virtual time. */
-int cluster_random_run(uint64_t seed, struct random_stats *ret_stats, struct err *e) MUST_CHECK;
+ * the object and the virtual time. trace NULL: no lines. */
+int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stats,
+                       struct err *e) MUST_CHECK;
 
 #endif

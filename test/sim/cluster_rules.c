@@ -58,32 +58,30 @@ static bool start_first(const Skep__UpdateConfig *u)
     return u != NULL && u->order == SKEP__UPDATE_ORDER__ORDER_START_FIRST;
 }
 
-/* The spec that it was rolled back from is no longer known. */
-static bool rolled_back(const Skep__Service *s)
-{
-    return s->update_status != NULL &&
-           s->update_status->state >= SKEP__UPDATE_STATUS__STATE__ROLLBACK_STARTED;
-}
-
 /* O2, O3: what else is wanted where t is? */
 static int check_place(const struct world *w, const Skep__Service *s, const Skep__Task *t,
                        struct err *e)
 {
     struct store_iter it;
+    int others = 0;
 
     for (const Skep__Task *o = store_service_tasks(w->store, s->id, &it); o != NULL;
          o = store_iter_next(&it)) {
         if (o == t || !wanted(o) || dead(o) || !same_place(s, o, t))
             continue;
-        /* Only an update that starts first leaves two, of different specs. A spec that says
-         * otherwise by now may have come in between: any of the two orders. */
-        if (o->spec_version == t->spec_version && o->job_iteration == t->job_iteration)
+        if (o->job_iteration != t->job_iteration)
+            continue; /* the next pass removes the older one */
+        if (o->spec_version == t->spec_version)
             return broken(w, e, "O2/O3: two wanted tasks of one spec", t->id);
-        if (!rolled_back(s) && !start_first(s->spec->update) && !start_first(s->spec->rollback) &&
-            (s->previous_spec == NULL || (!start_first(s->previous_spec->update) &&
-                                          !start_first(s->previous_spec->rollback))) &&
-            o->job_iteration == t->job_iteration)
+        /* Only an update that starts first leaves two, and the newer one's spec says so. */
+        const Skep__Revision *r =
+            store_task_revision(w->store, o->spec_version > t->spec_version ? o : t);
+        /* No revision: decided under a spec that two others overtook on the way; outdated at once.
+         */
+        if (r != NULL && !start_first(r->spec->update) && !start_first(r->spec->rollback))
             return broken(w, e, "O2/O3: two wanted tasks in one place", t->id);
+        if (++others > 1)
+            return broken(w, e, "O2/O3: three wanted tasks in one place", t->id);
     }
     return 0;
 }
