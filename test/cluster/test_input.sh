@@ -9,7 +9,7 @@ new() { ctl service create --detach "$@"; }
 # ---- joining: a managerd of its own on the host `client`, which belongs to no cluster --------------
 state=/run/newcomer
 check "a managerd that is in no cluster" lab exec client bash -c "
-    mkdir -p $state && cd $state &&
+    mkdir -p $state
     setsid managerd --state-dir $state/state --run-dir $state --listen 10.77.0.200:2377 \
         </dev/null >$state/log 2>&1 &
     for i in {1..50}; do [ -S $state/control.sock ] && exit 0; sleep 0.1; done; exit 1"
