@@ -140,12 +140,14 @@ const char *client_explain(struct arena *a, const Skep__InfoResponse *info)
     FILE *b = open_memstream(&text, &size);
 
     ASSERT(b != NULL);
-    if (info->error[0] != '\0')
+    bool explained = !info->quorum && info->n_members > 0; /* member by member, below */
+
+    if (info->error[0] != '\0' && !explained)
         (void)fprintf(b, "%s\n", info->error);
     if (info->state == SKEP__INFO_RESPONSE__STATE__INACTIVE)
         (void)fprintf(b, "This node is not part of a swarm. Use \"ctl swarm init\" or \"ctl "
                          "swarm join\" first.\n");
-    else if (!info->quorum && info->n_members > 0)
+    else if (explained)
         explain_quorum(b, info);
     (void)fclose(b);
     copy = arena_strdup(a, text);
@@ -287,7 +289,7 @@ static int refused(struct client *c, const struct client_flight *f, struct err *
         info = ask_info(c);
         if (info == NULL && !f->answered)
             return no_answer(c, e);
-        if (info != NULL && info->state == SKEP__INFO_RESPONSE__STATE__ACTIVE && !info->quorum)
+        if (info != NULL && info->state != SKEP__INFO_RESPONSE__STATE__INACTIVE && !info->quorum)
             return no_leader(c, info, e);
         if (info != NULL)
             c->advice = client_explain(&c->arena, info);
@@ -313,10 +315,32 @@ static int decode(const struct client_request *r, const struct client_flight *f,
     return 0;
 }
 
+/* Without a leader it is worth asking again for as long as patience lasts, and beyond that while
+ * the managers can still elect one. */
+static bool worth_retrying(struct client *c, const struct client_request *r,
+                           const struct client_flight *f, uint64_t start_ms,
+                           uint64_t *patience_until_ms)
+{
+    uint64_t next_ms = client_now_ms(c) + CLIENT_RETRY_MS;
+    const Skep__InfoResponse *info;
+
+    if (!is_leaderless(f) || r->wait_ms > 0)
+        return false;
+    if (next_ms < *patience_until_ms)
+        return true;
+    if (!f->answered || next_ms >= start_ms + c->timeout_ms)
+        return false;
+    info = ask_info(c);
+    if (info == NULL || info->state == SKEP__INFO_RESPONSE__STATE__INACTIVE || !info->quorum)
+        return false;
+    *patience_until_ms = client_now_ms(c) + CLIENT_PATIENCE_MS;
+    return true;
+}
+
 int client_call(struct client *c, const struct client_request *r, struct arena *a,
                 ProtobufCMessage **ret, struct err *e)
 {
-    uint64_t patience_until_ms = client_now_ms(c) + CLIENT_PATIENCE_MS;
+    uint64_t start_ms = client_now_ms(c), patience_until_ms = start_ms + CLIENT_PATIENCE_MS;
     uint8_t request_id[CLIENT_REQUEST_ID_BYTES];
     struct err own = { 0 };
     int rc;
@@ -331,8 +355,7 @@ int client_call(struct client *c, const struct client_request *r, struct arena *
 
         rc = attempt(c, r, r->mutation ? request_id : NULL, patience_until_ms, &f, e);
         if (rc == 0 && f->rc < 0) {
-            if (is_leaderless(f) && client_now_ms(c) + CLIENT_RETRY_MS < patience_until_ms &&
-                r->wait_ms == 0) {
+            if (worth_retrying(c, r, f, start_ms, &patience_until_ms)) {
                 flight_drop(f);
                 rc = client_sleep(c, CLIENT_RETRY_MS, e);
                 if (rc < 0)

@@ -3,6 +3,7 @@
  * A method is one row of the table. Methods that need the leader are forwarded by followers with
  * the caller's identity; agents are told the leader's address instead and go there themselves. */
 #include <string.h>
+#include <utlist.h>
 
 #include "common/assert.h"
 #include "common/log.h"
@@ -145,11 +146,26 @@ void incoming_fail(struct incoming *in, int rc, const struct err *e)
 /* ---- forwarding ---------------------------------------------------------------------------------
  */
 
+/* A call on its way to the leader. Answered early when another manager leads: the old one may be
+ * cut off, and its answer may never come. */
+struct forwarded {
+    struct incoming *in; /* NULL: answered already */
+    char leader[MANAGER_ADDRESS_MAX];
+    struct forwarded *prev, *next;
+};
+
 static void on_forwarded(void *ctx, int rc, const Skep__Response *response, const struct err *e)
 {
-    struct incoming *in = ctx;
+    struct forwarded *f = ctx;
+    struct incoming *in = f->in;
     struct err why = *e;
 
+    if (in == NULL) {
+        free(f);
+        return;
+    }
+    DL_DELETE(in->manager->forwarded, f);
+    free(f);
     if (response == NULL && in->manager->raft != NULL &&
         peers_leader_address(in->manager)[0] == '\0')
         calls_explain_no_leader(in->manager, &why);
@@ -158,6 +174,25 @@ static void on_forwarded(void *ctx, int rc, const Skep__Response *response, cons
     else
         calls_fail(in->call, rc, &why);
     incoming_free(in);
+}
+
+void calls_on_leader(struct manager *m)
+{
+    const char *leader = peers_leader_address(m);
+    struct forwarded *f, *next;
+
+    DL_FOREACH_SAFE(m->forwarded, f, next)
+    {
+        struct err e = { 0 };
+
+        if (strcmp(f->leader, leader) == 0)
+            continue;
+        DL_DELETE(m->forwarded, f);
+        (void)err_set(&e, ERR_UNAVAILABLE,
+                      "leadership moved while the call was forwarded; try again");
+        incoming_fail(f->in, -ERR_UNAVAILABLE, &e);
+        f->in = NULL; /* f itself belongs to the call in flight */
+    }
 }
 
 static void forward(struct incoming *in, const Skep__Request *req)
@@ -189,9 +224,16 @@ static void forward(struct incoming *in, const Skep__Request *req)
         .on_behalf_of = &on_behalf_of,
         .request_id = in->has_request_id ? in->request_id : NULL,
     };
-    int rc = client == NULL ? -ERR_UNAVAILABLE : rpc_call_start(client, &r, on_forwarded, in, &e);
-    if (rc < 0)
+    struct forwarded *f = xcalloc(1, sizeof(*f));
+    int rc = client == NULL ? -ERR_UNAVAILABLE : rpc_call_start(client, &r, on_forwarded, f, &e);
+    if (rc < 0) {
+        free(f);
         incoming_fail(in, rc, &e);
+        return;
+    }
+    f->in = in;
+    (void)snprintf(f->leader, sizeof(f->leader), "%s", leader);
+    DL_APPEND(m->forwarded, f);
 }
 
 /* ---- the way in ---------------------------------------------------------------------------------

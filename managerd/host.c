@@ -164,6 +164,7 @@ static void on_leader(void *ctx, const struct raft_status *status)
         leader_stop(m);
     log_info("raft.state", "state=%s term=%lu leader=%lx", raft_state_str(status->state),
              (unsigned long)status->term, (unsigned long)status->leader);
+    calls_on_leader(m);
     swarm_on_leader(m);
 }
 

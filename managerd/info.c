@@ -65,6 +65,33 @@ size_t info_members(struct manager *m, struct control_member *ret)
     return config->member_count;
 }
 
+static bool seen_recently(const struct manager *m, const struct raft_status *status,
+                          const struct raft_member *member)
+{
+    uint64_t seen = manager_last_contact_ms(m, member->raft_id);
+
+    return member->raft_id == status->raft_id ||
+           (seen != 0 && loop_now_ms(m->loop) - seen < 2 * (uint64_t)m->options.election_ms);
+}
+
+/* With a leader: does it reach a majority? Without one: could one be elected? A follower hears only
+ * its leader, so between two leaders it goes by who was there a moment ago: the call is then worth
+ * waiting for. */
+static bool quorum_possible(struct manager *m, const struct raft_status *status)
+{
+    const struct raft_config *config = raft_node_config(m->raft);
+    uint32_t recent = 0;
+
+    if (raft_node_has_quorum(m->raft))
+        return true;
+    if (status->state == RAFT_LEADER)
+        return false;
+    for (uint32_t i = 0; i < config->member_count; i++)
+        recent +=
+            config->members[i].role == RAFT_VOTER && seen_recently(m, status, &config->members[i]);
+    return recent > raft_config_voter_count(config) / 2;
+}
+
 static void fill_raft(struct manager *m, Skep__InfoResponse *out, struct arena *a)
 {
     const struct raft_config *config = raft_node_config(m->raft);
@@ -73,7 +100,7 @@ static void fill_raft(struct manager *m, Skep__InfoResponse *out, struct arena *
     raft_node_status(m->raft, &status);
     out->raft_term = status.term;
     out->raft_index = status.applied_index;
-    out->quorum = raft_node_has_quorum(m->raft);
+    out->quorum = quorum_possible(m, &status);
     out->managers = config->member_count;
     out->members = arena_array(a, config->member_count, sizeof(*out->members));
     out->manager_addresses = arena_array(a, config->member_count, sizeof(char *));
@@ -143,8 +170,7 @@ void calls_explain_no_leader(struct manager *m, struct err *e)
     for (uint32_t i = 0; i < config->member_count; i++) {
         const struct raft_member *member = &config->members[i];
         uint64_t seen = manager_last_contact_ms(m, member->raft_id);
-        bool recent = member->raft_id == status.raft_id ||
-                      (seen != 0 && now - seen < 2 * (uint64_t)m->options.election_ms);
+        bool recent = seen_recently(m, &status, member);
 
         if (member->role != RAFT_VOTER)
             continue;

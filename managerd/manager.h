@@ -104,6 +104,7 @@ struct manager {
     uint64_t logs_due_ms;
 
     struct peer *peers;
+    struct forwarded *forwarded; /* calls on their way to the leader */
     struct pending_watch *watches;
     size_t watch_count;
     uint64_t watched_version, watch_due_ms;
@@ -161,6 +162,8 @@ rpc_handler_fn calls_on_request;       /* 2377 and the local socket */
 rpc_handler_fn calls_on_enrol_request; /* 2378 */
 /* Replies with what rc and e say. */
 void calls_fail(struct rpc_call *call, int rc, const struct err *e);
+/* The leader is another one now, or unknown: gives up calls forwarded to the old one. */
+void calls_on_leader(struct manager *m);
 /* Why there is no leader, who was last seen when, and what to do. */
 void calls_explain_no_leader(struct manager *m, struct err *e);
 /* A request that was taken out of its call, for handlers that answer later. */
