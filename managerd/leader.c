@@ -151,8 +151,25 @@ static void on_proposed(void *ctx, int rc, uint64_t index)
 
     if (rc == 0)
         rc = refusal_take(p->manager, index, &e);
+    else if (rc == -ERR_NO_SPACE)
+        (void)err_set(&e, ERR_NO_SPACE,
+                      "the leader's disk is full: reads and removals still work; make space in %s, "
+                      "changes are accepted again by themselves",
+                      p->manager->state_dir);
     p->done(p->ctx, rc, &e);
     free(p);
+}
+
+/* What takes objects away is let through even when the disk is nearly full. */
+static bool removes_something(const struct store_tx *tx)
+{
+    const Skep__Transaction *t = store_tx_message(tx);
+
+    for (size_t i = 0; i < t->n_actions; i++) {
+        if (t->actions[i]->action_case == SKEP__STORE_ACTION__ACTION_REMOVE)
+            return true;
+    }
+    return false;
 }
 
 void leader_propose(struct manager *m, const struct store_tx *tx, const uint8_t *request_id,
@@ -166,7 +183,10 @@ void leader_propose(struct manager *m, const struct store_tx *tx, const uint8_t 
     p->done = done;
     p->ctx = ctx;
     store_tx_pack(tx, clock_wall_ns(), request_id, &data, &size);
-    raft_node_propose(m->raft, m->term, data, size, on_proposed, p);
+    if (removes_something(tx))
+        raft_node_propose_removal(m->raft, m->term, data, size, on_proposed, p);
+    else
+        raft_node_propose(m->raft, m->term, data, size, on_proposed, p);
 }
 
 /* ---- cores --------------------------------------------------------------------------------------
