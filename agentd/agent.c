@@ -236,6 +236,8 @@ struct agent *agent_new(struct loop *l, const struct agent_options *o, struct er
 
     ag->loop = l;
     ag->o = *o;
+    if (ag->o.ping_ms == 0)
+        ag->o.ping_ms = WATCH_PING_MS;
     if (agent_start(ag, e) < 0) {
         agent_free(ag);
         return NULL;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 #include "common/loop.h"
@@ -25,6 +26,7 @@ struct agent_options {         /* strings are borrowed for the life of the agent
     const char *token;                   /* "" without */
     Skep__NodeAvailability availability; /* of a new node */
     enum agent_pull pull;
+    uint32_t ping_ms;         /* how often, and how long the engine may take to answer; 0 = 5000 */
     bool allow_engine_access; /* tasks may mount the engine's socket and the agent's directories */
 };
 

@@ -298,7 +298,8 @@ static void ping_done(void *ctx, const struct engine_response *r)
     bool ok = r->rc == 0 && r->status == 200;
 
     w->ping_busy = false;
-    timer_in(ag, &w->ping_timer, ok ? WATCH_PING_MS : WATCH_PING_MS_DOWN, ping_fired);
+    timer_in(ag, &w->ping_timer,
+             ok ? ag->o.ping_ms : MIN(ag->o.ping_ms, (uint32_t)WATCH_PING_MS_DOWN), ping_fired);
     if (ok) {
         watch_set_fault(ag, FAULT_PING, "");
         if (!w->up)
@@ -321,7 +322,7 @@ static void ping_fired(void *ctx, uint64_t now_ms)
     (void)now_ms;
     if (ag->watch.ping_busy)
         return;
-    ag->watch.ping_busy = engine_ping(ag->engine, WATCH_PING_MS, ping_done, ag, &e) == 0;
+    ag->watch.ping_busy = engine_ping(ag->engine, ag->o.ping_ms, ping_done, ag, &e) == 0;
     if (!ag->watch.ping_busy)
         timer_in(ag, &ag->watch.ping_timer, WATCH_PING_MS_DOWN, ping_fired);
 }

@@ -66,9 +66,11 @@ static void setup(void)
     fake = fake_engine_new(loop, socket_path);
     fake_engine_model(fake);
     fake_manager_enrol(manager, state_dir);
-    options = (struct agent_options){
-        .state_dir = state_dir, .run_dir = run_dir, .engine_socket = socket_path, .token = ""
-    };
+    options = (struct agent_options){ .state_dir = state_dir,
+                                      .run_dir = run_dir,
+                                      .engine_socket = socket_path,
+                                      .token = "",
+                                      .ping_ms = 300 };
     agent_start();
 }
 
