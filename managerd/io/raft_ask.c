@@ -25,7 +25,7 @@ static struct raft_done_call *pop(struct call_list *l)
     return c;
 }
 
-static struct raft_done_call *call_new(raft_done_fn *done, void *ctx)
+struct raft_done_call *raft_call_new(raft_done_fn *done, void *ctx)
 {
     struct raft_done_call *c = xcalloc(1, sizeof(*c));
 
@@ -76,7 +76,7 @@ static void propose(struct raft_node *n, struct raft_done_call *c, size_t size, 
 static struct raft_done_call *proposal_new(uint64_t term, uint8_t *data, size_t size,
                                            raft_done_fn *done, void *ctx)
 {
-    struct raft_done_call *c = call_new(done, ctx);
+    struct raft_done_call *c = raft_call_new(done, ctx);
 
     c->term = term;
     if (size <= RAFT_ENTRY_BYTES_MAX)
@@ -101,7 +101,7 @@ void raft_node_propose_removal(struct raft_node *n, uint64_t term, uint8_t *data
 void raft_node_change_config(struct raft_node *n, const struct raft_ev_config_change *change,
                              raft_done_fn *done, void *ctx)
 {
-    struct raft_done_call *c = call_new(done, ctx);
+    struct raft_done_call *c = raft_call_new(done, ctx);
 
     c->change = xmemdup(change, sizeof(*change));
     if (change->address != NULL && strlen(change->address) < sizeof(c->address)) {
@@ -223,7 +223,7 @@ static void unlink_read(struct raft_node *n, struct raft_done_call *c)
 /* The read's id is its address: unique while it waits. */
 void raft_node_read(struct raft_node *n, raft_done_fn *done, void *ctx)
 {
-    struct raft_done_call *c = call_new(done, ctx);
+    struct raft_done_call *c = raft_call_new(done, ctx);
     struct raft_event ev = { .type = RAFT_EV_READ_INDEX, .read_id = (uint64_t)(uintptr_t)c };
 
     c->next = n->reads;

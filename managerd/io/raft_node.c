@@ -287,6 +287,7 @@ static int open_disk(struct raft_node *n, struct raft_loaded *l, struct err *e)
         return rc;
     n->raft_id = n->disk->member.raft_id;
     n->space = wal_space(n->disk->wal);
+    n->unlock_version = keyring_unlock_version(n->disk->keyring);
     if (n->o.start == RAFT_NODE_FORCE_NEW)
         rc = force_new(n, l, e);
     if (rc == 0 && l->snapshot != NULL)
@@ -353,6 +354,7 @@ void raft_node_free(struct raft_node *n)
     raft_load_free(n);
     raft_send_free_all(n);
     raft_receive_free(n);
+    raft_keys_free(n);
     raft_todo_free_all(n);
     raft_write_free_all(n);
     raft_free(n->core);

@@ -133,6 +133,19 @@ void raft_node_change_config(struct raft_node *n, const struct raft_ev_config_ch
 /* Leader only; target 0 = the best voter. Returns at once; on_leader tells. */
 int raft_node_transfer(struct raft_node *n, uint64_t target) MUST_CHECK;
 
+/* The data key on this disk. -ERR_STALE: an older unlock key version than the present one's. A
+ * locked directory opens only with its unlock key: raft_node_new() fails with ERR_PRECONDITION
+ * without one and with ERR_PERMISSION with another. */
+struct raft_node_keys {
+    bool rotate; /* seal new files under a new key; the old one goes with the files it sealed */
+    bool set_unlock_key;
+    const uint8_t *unlock_key; /* 32 bytes, copied; NULL: no lock */
+    uint64_t unlock_key_version;
+};
+void raft_node_change_keys(struct raft_node *n, const struct raft_node_keys *k, raft_done_fn *done,
+                           void *ctx);
+uint64_t raft_node_unlock_version(const struct raft_node *n);
+
 void raft_node_status(const struct raft_node *n, struct raft_status *ret);
 const struct raft_config *raft_node_config(const struct raft_node *n);
 size_t raft_node_peers(const struct raft_node *n, struct raft_peer_status *ret_peers);

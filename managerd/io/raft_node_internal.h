@@ -7,6 +7,7 @@
  *   raft_take.c      taking and loading snapshots
  *   raft_send.c      snapshots to other members
  *   raft_receive.c   messages and snapshots from them
+ *   raft_keys.c      data key and unlock key
  *
  * Everything here belongs to the loop thread, except what a running job points to. */
 #ifndef SKEP_MANAGERD_IO_RAFT_NODE_INTERNAL_H
@@ -236,6 +237,8 @@ struct raft_node {
     bool install_pending; /* the received file is about to get its name */
     struct seen seen[SEEN_MAX];
     uint32_t seen_next;
+    struct key_job *key_job;
+    uint64_t unlock_version;
 };
 
 /* raft_node.c */
@@ -275,6 +278,7 @@ void raft_ask_applied(struct raft_node *n, const struct raft_entry *entry);
 void raft_ask_leader(struct raft_node *n, const struct raft_status *status);
 void raft_ask_read_done(struct raft_node *n, struct raft_done_call *call, int rc);
 void raft_ask_cancel_all(struct raft_node *n);
+struct raft_done_call *raft_call_new(raft_done_fn *done, void *ctx);
 void raft_call_free(struct raft_done_call *call);
 
 /* raft_take.c */
@@ -297,5 +301,8 @@ void raft_receive_installed(struct raft_node *n);
 struct snap_writer *raft_receive_take_writer(struct raft_node *n);
 void raft_receive_reply(struct chunk_call *call);
 void raft_receive_free(struct raft_node *n);
+
+/* raft_keys.c */
+void raft_keys_free(struct raft_node *n);
 
 #endif

@@ -48,7 +48,7 @@ static bool same_generation(struct raft_node *n, uint64_t generation)
     if (n->core_options.generation == 0 && generation != 0 && n->writes.first == NULL &&
         n->writing == NULL)
         raft_node_adopt_generation(n, generation);
-    return n->core_options.generation == generation;
+    return generation != 0 && n->core_options.generation == generation;
 }
 
 int raft_node_receive(struct raft_node *n, const char *from_node_id, const struct raft_message *m,
@@ -247,15 +247,15 @@ static void take_chunk(struct raft_node *n, struct chunk_call *c)
         refuse(n, c, "no space");
         return;
     }
-    if (r->call != NULL || n->install_pending) {
-        (void)err_set(&c->err, ERR_BUSY, "a snapshot is being written");
-        answer(n, c, -ERR_BUSY);
-        return;
-    }
     bool same = same_transfer(r, c);
     if (same && r->complete) {
         c->next_offset = r->total;
         answer(n, c, 0);
+        return;
+    }
+    if (r->call != NULL || n->install_pending) {
+        (void)err_set(&c->err, ERR_BUSY, "a snapshot is being written");
+        answer(n, c, -ERR_BUSY);
         return;
     }
     if (c->offset != (same ? r->offset : 0)) { /* says where to go on */

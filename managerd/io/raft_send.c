@@ -12,6 +12,7 @@
 enum {
     FAILURES_MAX = 10, /* in a row */
     RETRY_MS = 300,
+    ANSWER_MS = 60 * 1000, /* longer than any transport's own deadline */
     CHUNK_BYTES_MAX = SNAP_CHUNK_BYTES + SNAP_META_BYTES_MAX + 1024,
 };
 
@@ -111,6 +112,8 @@ static void run_read(void *arg)
         s->rc = snap_reader_read(s->reader, &piece, &s->size, &s->err);
 }
 
+static void on_retry(void *ctx, uint64_t now_ms);
+
 static void send_chunk(struct sender *s)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(CHUNK_BYTES_MAX);
@@ -127,6 +130,7 @@ static void send_chunk(struct sender *s)
         return;
     }
     s->token = ++n->token_last;
+    loop_timer_set(n->o.loop, &s->retry, raft_node_now(n) + ANSWER_MS, on_retry, s);
     n->o.transport->send_chunk(n->o.ctx, &s->to, b.data, b.size, s->token);
 }
 
@@ -157,8 +161,13 @@ static void read_on(struct sender *s)
 
 static void on_retry(void *ctx, uint64_t now_ms)
 {
+    struct sender *s = ctx;
+
     (void)now_ms;
-    send_chunk(ctx);
+    if (s->token != 0 && ++s->failures > FAILURES_MAX) /* no answer at all */
+        finish(s, false, "no answer");
+    else
+        send_chunk(s);
 }
 
 /* ---- answers ---- */
@@ -202,6 +211,7 @@ void raft_node_chunk_done(struct raft_node *n, uint64_t token, int rc, const uin
     if (s == NULL || n->failed)
         return; /* given up meanwhile */
     s->token = 0;
+    loop_timer_cancel(n->o.loop, &s->retry);
     r = rc == 0 ? skep__raft_snapshot_chunk_reply__unpack(NULL, size, reply) : NULL;
     if (r != NULL) {
         on_reply(s, r);
@@ -261,6 +271,6 @@ void raft_node_unreachable(struct raft_node *n, uint64_t to_raft_id)
 {
     struct raft_event ev = { .type = RAFT_EV_UNREACHABLE, .peer = { .raft_id = to_raft_id } };
 
-    if (!n->failed)
+    if (!n->failed && !n->stepping) /* from inside a send it is a hint too early: left out */
         raft_node_step_sure(n, &ev);
 }
