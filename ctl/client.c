@@ -291,7 +291,7 @@ static int refused(struct client *c, const struct client_flight *f, struct err *
             return no_answer(c, e);
         if (info != NULL && info->state != SKEP__INFO_RESPONSE__STATE__INACTIVE && !info->quorum)
             return no_leader(c, info, e);
-        if (info != NULL)
+        if (info != NULL && info->state != SKEP__INFO_RESPONSE__STATE__INACTIVE)
             c->advice = client_explain(&c->arena, info);
     }
     return err_set(e, (enum err_code) - f->rc, "Error response from daemon: %s",

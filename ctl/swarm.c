@@ -40,6 +40,12 @@ static int apply_cluster_flags(struct ctl *c, Skep__ClusterSpec *s, struct err *
     return 0;
 }
 
+/* "" when the option was not given: then managerd's own options decide. */
+static char *given_string(struct ctl *c, const char *flag)
+{
+    return arena_strdup(&c->arena, flags_given(c->flags, flag) ? flags_string(c->flags, flag) : "");
+}
+
 /* Defaults of the settings that the wire cannot leave unset. */
 static Skep__ClusterSpec *default_cluster_spec(struct ctl *c)
 {
@@ -113,7 +119,7 @@ int swarm_init(struct ctl *c)
     if (rc < 0)
         return ctl_error(c, rc, &e);
     body.advertise_addr = arena_strdup(&c->arena, flags_string(c->flags, "advertise-addr"));
-    body.listen_addr = arena_strdup(&c->arena, flags_string(c->flags, "listen-addr"));
+    body.listen_addr = given_string(c, "listen-addr");
     body.force_new_cluster = flags_bool(c->flags, "force-new-cluster");
     if (ctl_client(c) == NULL)
         return CMD_EXIT_FAILED;
@@ -154,7 +160,7 @@ int swarm_join(struct ctl *c)
                  arena_strdup(&c->arena, flags_arg(c->flags, i)));
     body.token = arena_strdup(&c->arena, flags_string(c->flags, "token"));
     body.advertise_addr = arena_strdup(&c->arena, flags_string(c->flags, "advertise-addr"));
-    body.listen_addr = arena_strdup(&c->arena, flags_string(c->flags, "listen-addr"));
+    body.listen_addr = given_string(c, "listen-addr");
     if (ctl_client(c) == NULL)
         return CMD_EXIT_FAILED;
     rc = ctl_call(c, &r, &m, &e);
