@@ -378,7 +378,7 @@ static void warm(struct apply *a, size_t first)
     for (size_t i = 0; i < count; i++)
         table_hint_entry(a->s, &a->hints[i]);
     for (size_t i = 0; i < count; i++)
-        table_hint_object(&a->hints[i]);
+        table_hint_object(a->s, &a->hints[i]);
 }
 
 static int apply_all(struct apply *a)
@@ -398,6 +398,8 @@ static int apply_all(struct apply *a)
     collect_revisions(a->s);
     return 0;
 }
+
+enum { GRAVES_PER_APPLY = 16 };
 
 /* Ends the changes: entries without an object go, events are told and kept. */
 static void finish(struct store *s, const struct store_listener *to)
@@ -425,6 +427,7 @@ static void finish(struct store *s, const struct store_listener *to)
     s->change_count = 0;
     history_tell(&s->history, told, to);
     history_trim(&s->history);
+    graveyard_sweep(s->graveyard, GRAVES_PER_APPLY + 2 * told);
 }
 
 static const char *first_object_id(const Skep__Transaction *t)

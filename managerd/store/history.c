@@ -18,7 +18,8 @@ static void drop_first(struct history *h)
     h->floor = ev->version;
     if (ev->before != NULL)
         h->bytes -= object_size(ev->before);
-    object_unref(ev->before);
+    if (ev->before != NULL)
+        graveyard_bury(h->graveyard, ev->before, ev->version);
     object_unref(ev->after);
     h->first = (h->first + 1) % h->capacity;
     h->count--;

@@ -315,11 +315,40 @@ static void link_name(struct store *s, struct entry *e)
         map_add(&s->names, name_hash(e->kind, name), e);
 }
 
+/* Keeps the lists of all live entries and their objects. */
+static void replace_live(struct store *s, struct entry *e, const ProtobufCMessage *to)
+{
+    if (e->object != NULL && to != NULL) {
+        s->objects[e->place] = to;
+        return;
+    }
+    if (to == NULL) {
+        struct entry *last = s->live[--s->live_count];
+
+        s->live[e->place] = last;
+        s->objects[e->place] = s->objects[last->place];
+        last->place = e->place;
+        return;
+    }
+    if (s->live_count == s->live_capacity) {
+        s->live_capacity = MAX(s->live_capacity * 2, (size_t)64);
+        s->live = xrealloc_array(s->live, s->live_capacity, sizeof(struct entry *));
+        s->objects = xrealloc_array(s->objects, s->live_capacity, sizeof(ProtobufCMessage *));
+    }
+    ASSERT(s->live_count < UINT32_MAX);
+    e->place = (uint32_t)s->live_count;
+    s->live[s->live_count] = e;
+    s->objects[s->live_count++] = to;
+}
+
 void index_replace(struct store *s, struct entry *e, const ProtobufCMessage *to)
 {
     const ProtobufCMessage *from = e->object;
     bool named = kind_info(e->kind)->unique_names;
 
+    if (from == NULL && to == NULL)
+        return; /* undoing what came and went */
+    replace_live(s, e, to);
     if (named)
         unlink_name(s, e);
     if (from == NULL && to != NULL)

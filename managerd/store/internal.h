@@ -49,6 +49,7 @@ struct entry {
     uint32_t change;                /* 1 + place in store.changes while a transaction runs */
     Skep__Kind kind;
     uint32_t id_chars;
+    uint32_t place; /* in store.live, while there is an object */
     /* tasks only */
     uint64_t slot; /* as in by_service */
     struct tree_node by_service;
@@ -96,11 +97,34 @@ struct request {
     char *text; /* the error, or the first object's id */
 };
 
+/* Snapshots do not count references, which would mean touching every object while the loop thread
+ * waits. Instead, what the store lets go of is kept until no snapshot can contain it: an object
+ * that was replaced at version r is in no snapshot of version r or later. Shared by a store and its
+ * snapshots, because a snapshot may outlive the store's content (store_loader_finish). */
+struct retired {
+    const ProtobufCMessage *object; /* owns a reference */
+    uint64_t version;               /* replaced at */
+};
+struct graveyard {
+    struct retired *retired; /* a ring, by version */
+    size_t capacity, first, count;
+    struct store_snapshot *snapshots; /* those that live, newest first */
+    bool closed;                      /* the store is gone; the last snapshot frees this */
+};
+struct graveyard *graveyard_new(void);
+/* Lets go of the store's reference to an object that was replaced at version. */
+void graveyard_bury(struct graveyard *y, const ProtobufCMessage *object, uint64_t version);
+/* Frees up to max objects that no snapshot needs. */
+void graveyard_sweep(struct graveyard *y, size_t max);
+/* The store is gone. */
+void graveyard_close(struct graveyard *y);
+
 struct history {
     struct store_event *events; /* a ring; each owns references to before and after */
     size_t capacity, first, count;
     size_t bytes;   /* of the before objects: what only history keeps alive */
     uint64_t floor; /* changes up to this version are not kept */
+    struct graveyard *graveyard;
 };
 
 enum { STORE_ID_CHARS_MAX = ID_CHARS }; /* so that a revision id has room */
@@ -112,6 +136,11 @@ struct store {
     struct map names;    /* entries by (kind, name), kinds with unique names */
     struct map services; /* groups by id */
     struct map nodes;
+    /* All entries with an object, and those objects: what a snapshot copies. No order. */
+    struct entry **live;
+    const ProtobufCMessage **objects;
+    size_t live_count, live_capacity;
+    struct graveyard *graveyard;
     struct request *requests; /* a ring of STORE_REQUESTS, made by the first use */
     size_t request_first, request_count;
     struct map request_ids;
@@ -139,7 +168,7 @@ struct table_hint {
 void table_hint(const struct store *s, Skep__Kind kind, const char *id,
                 struct table_hint *ret_hint);
 void table_hint_entry(const struct store *s, struct table_hint *h);
-void table_hint_object(const struct table_hint *h);
+void table_hint_object(const struct store *s, const struct table_hint *h);
 /* True when the hint is the entry of this id. */
 bool table_hint_check(const struct table_hint *h, Skep__Kind kind, const char *id);
 /* Makes an entry without an object; it joins its tree with the first object. */

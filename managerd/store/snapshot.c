@@ -11,14 +11,14 @@
 enum {
     RECORD_HEAD_BYTES = 4,
     RECORD_BYTES_MAX = STORE_OBJECT_BYTES_MAX + 4096, /* the meta that apply adds */
-    PREFETCH = 12,
 };
 
 struct store_snapshot {
     uint64_t version;
-    const ProtobufCMessage **objects; /* by kind; sorted by id when packing begins */
-    size_t kind_first[STORE_KIND_COUNT + 1];
+    const ProtobufCMessage **objects; /* in order when packing begins; kept by the graveyard */
     size_t object_count;
+    struct graveyard *graveyard;
+    struct store_snapshot *older;
     uint8_t *requests; /* packed when taken */
     size_t requests_size;
     /* packing */
@@ -27,6 +27,65 @@ struct store_snapshot {
     uint8_t *record; /* one that did not fit as a whole */
     size_t record_size, record_next;
 };
+
+/* ---- what snapshots still need ---- */
+
+struct graveyard *graveyard_new(void)
+{
+    return xcalloc(1, sizeof(struct graveyard));
+}
+
+static void grow(struct graveyard *y)
+{
+    size_t capacity = MAX(y->capacity * 2, (size_t)64);
+    struct retired *retired = xrealloc_array(NULL, capacity, sizeof(*retired));
+
+    for (size_t i = 0; i < y->count; i++)
+        retired[i] = y->retired[(y->first + i) % y->capacity];
+    free(y->retired);
+    y->retired = retired;
+    y->capacity = capacity;
+    y->first = 0;
+}
+
+void graveyard_bury(struct graveyard *y, const ProtobufCMessage *object, uint64_t version)
+{
+    /* Newer than the newest snapshot, or older than all: nobody needs it. */
+    if (y->snapshots == NULL || object_meta(object)->version > y->snapshots->version) {
+        object_unref(object);
+        return;
+    }
+    if (y->count == y->capacity)
+        grow(y);
+    y->retired[(y->first + y->count++) % y->capacity] = (struct retired){ object, version };
+}
+
+void graveyard_sweep(struct graveyard *y, size_t max)
+{
+    const struct store_snapshot *oldest = y->snapshots;
+
+    while (oldest != NULL && oldest->older != NULL)
+        oldest = oldest->older;
+    for (; max > 0 && y->count > 0; max--) {
+        struct retired *r = &y->retired[y->first];
+
+        if (oldest != NULL && r->version > oldest->version)
+            return;
+        object_unref(r->object);
+        y->first = (y->first + 1) % y->capacity;
+        y->count--;
+    }
+}
+
+void graveyard_close(struct graveyard *y)
+{
+    y->closed = true;
+    if (y->snapshots != NULL)
+        return;
+    graveyard_sweep(y, SIZE_MAX);
+    free(y->retired);
+    free(y);
+}
 
 static void put_head(uint8_t *to, size_t size)
 {
@@ -68,39 +127,19 @@ static void pack_request(const struct request *r, struct store_snapshot *snap)
     snap->requests_size += RECORD_HEAD_BYTES + size;
 }
 
-/* Walks the hash table, not the trees: neighbours in it can be fetched ahead, and taking a snapshot
- * is the longest thing that the loop thread does. */
-static void take_objects(const struct store *s, struct store_snapshot *snap)
-{
-    size_t at[STORE_KIND_COUNT + 1], capacity = s->ids.capacity;
-    const struct map_slot *slots = s->ids.slots;
-
-    memcpy(at, snap->kind_first, sizeof(at));
-    for (size_t i = 0; i < capacity + PREFETCH; i++) {
-        if (i + PREFETCH < capacity && slots[i + PREFETCH].value != NULL)
-            __builtin_prefetch(slots[i + PREFETCH].value);
-        if (i < capacity && slots[i].value != NULL)
-            __builtin_prefetch(((const struct entry *)slots[i].value)->object - 1, 1);
-        if (i < PREFETCH || slots[i - PREFETCH].value == NULL)
-            continue;
-        const struct entry *e = slots[i - PREFETCH].value;
-        snap->objects[at[e->kind]++] = object_ref(e->object);
-    }
-}
-
 struct store_snapshot *store_snapshot_take(const struct store *s)
 {
     struct store_snapshot *snap = xcalloc(1, sizeof(*snap));
 
     ASSERT(s->change_count == 0); /* never from an event */
     snap->version = s->version;
-    for (int kind = 0; kind < STORE_KIND_COUNT; kind++) {
-        snap->kind_first[kind] = snap->object_count;
-        snap->object_count += s->tables[kind].count;
-    }
-    snap->kind_first[STORE_KIND_COUNT] = snap->object_count;
-    snap->objects = xrealloc_array(NULL, snap->object_count, sizeof(ProtobufCMessage *));
-    take_objects(s, snap);
+    snap->object_count = s->live_count;
+    snap->objects = xrealloc_array(NULL, s->live_count, sizeof(ProtobufCMessage *));
+    if (s->live_count > 0)
+        memcpy(snap->objects, s->objects, s->live_count * sizeof(ProtobufCMessage *));
+    snap->graveyard = s->graveyard;
+    snap->older = s->graveyard->snapshots;
+    s->graveyard->snapshots = snap;
     for (size_t i = 0; i < s->request_count; i++)
         pack_request(request_at(s, i), snap);
     return snap;
@@ -111,40 +150,55 @@ uint64_t store_snapshot_version(const struct store_snapshot *snap)
     return snap->version;
 }
 
-bool store_snapshot_free_step(struct store_snapshot *snap, size_t max)
+void store_snapshot_free(struct store_snapshot *snap)
 {
     if (snap == NULL)
-        return true;
-    for (; snap->object_count > 0 && max > 0; max--)
-        object_unref(snap->objects[--snap->object_count]);
-    if (snap->object_count > 0)
-        return false;
+        return;
+    struct graveyard *y = snap->graveyard;
+    struct store_snapshot **at = &y->snapshots;
+
+    while (*at != snap)
+        at = &(*at)->older;
+    *at = snap->older;
+    if (y->closed)
+        graveyard_close(y);
     free(snap->objects);
     free(snap->requests);
     free(snap->record);
     free(snap);
-    return true;
-}
-
-void store_snapshot_free(struct store_snapshot *snap)
-{
-    (void)store_snapshot_free_step(snap, SIZE_MAX); /* always done */
 }
 
 /* ---- packing: on any thread, only reads ---- */
 
-static int object_order(const void *a, const void *b)
+/* What objects are sorted by, gathered first: comparing must not touch them again. */
+struct sort_key {
+    Skep__Kind kind;
+    uint64_t rank;
+    const ProtobufCMessage *object;
+};
+
+static int key_order(const void *a, const void *b)
 {
-    return strcmp(object_id(*(const ProtobufCMessage *const *)a),
-                  object_id(*(const ProtobufCMessage *const *)b));
+    const struct sort_key *s = a, *t = b;
+
+    if (s->kind != t->kind)
+        return s->kind < t->kind ? -1 : 1;
+    if (s->rank != t->rank)
+        return s->rank < t->rank ? -1 : 1;
+    return strcmp(object_id(s->object), object_id(t->object));
 }
 
 static void sort_objects(struct store_snapshot *snap)
 {
-    for (int kind = 1; kind < STORE_KIND_COUNT; kind++)
-        qsort(snap->objects + snap->kind_first[kind],
-              snap->kind_first[kind + 1] - snap->kind_first[kind], sizeof(*snap->objects),
-              object_order);
+    struct sort_key *keys = xrealloc_array(NULL, snap->object_count, sizeof(*keys));
+
+    for (size_t i = 0; i < snap->object_count; i++)
+        keys[i] = (struct sort_key){ object_kind(snap->objects[i]),
+                                     text_rank(object_id(snap->objects[i])), snap->objects[i] };
+    qsort(keys, snap->object_count, sizeof(*keys), key_order);
+    for (size_t i = 0; i < snap->object_count; i++)
+        snap->objects[i] = keys[i].object;
+    free(keys);
     snap->sorted = true;
 }
 

@@ -173,17 +173,16 @@ int store_history(const struct store *s, uint64_t since, struct store_event *ret
 
 /* ---- snapshots ---- */
 
-/* References to all objects at one version, O(objects) pointer copies, no serialising: the disk
- * thread packs them later with store_snapshot_next(). References are dropped on the loop thread. */
+/* All objects at one version: a copy of their addresses, no serialising and no counting (100 000
+ * objects: well under a millisecond); the disk thread packs them later with store_snapshot_next().
+ * Taken and freed on the loop thread; the store keeps replaced objects that a snapshot has. A
+ * snapshot may outlive the store. */
 struct store_snapshot;
 struct store_snapshot *store_snapshot_take(const struct store *s);
 uint64_t store_snapshot_version(const struct store_snapshot *snap);
 /* Packs the next objects, up to max bytes, into mem; returns the size, 0 at the end. Any thread. */
 size_t store_snapshot_next(struct store_snapshot *snap, uint8_t *mem, size_t max);
 void store_snapshot_free(struct store_snapshot *snap);
-/* Drops up to max references and returns true when snap is gone: spreads the work of letting go of
- * a large snapshot over several turns of the loop. */
-bool store_snapshot_free_step(struct store_snapshot *snap, size_t max);
 /* Loading: begin empties a new store aside, feed takes the chunks in any cut, finish swaps it in.
  */
 struct store_loader;

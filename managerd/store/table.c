@@ -74,12 +74,13 @@ bool table_hint_check(const struct table_hint *h, Skep__Kind kind, const char *i
     return h->entry != NULL && h->entry->kind == kind && strcmp(h->entry->id, id) == 0;
 }
 
-void table_hint_object(const struct table_hint *h)
+void table_hint_object(const struct store *s, const struct table_hint *h)
 {
     enum { TASK_BYTES = 448 }; /* of a usual one */
 
     if (h->entry == NULL || h->entry->object == NULL)
         return;
+    __builtin_prefetch(&s->objects[h->entry->place], 1);
     for (size_t at = 0; at < TASK_BYTES; at += 64)
         __builtin_prefetch((const uint8_t *)h->entry->object + at);
 }
@@ -182,7 +183,10 @@ void store_revision_id(const char *service_id, uint64_t spec_version,
 
 struct store *store_new(void)
 {
-    return xcalloc(1, sizeof(struct store));
+    struct store *s = xcalloc(1, sizeof(*s));
+
+    s->graveyard = s->history.graveyard = graveyard_new();
+    return s;
 }
 
 void store_free(struct store *s)
@@ -196,11 +200,14 @@ void store_free(struct store *s)
             const ProtobufCMessage *object = e->object;
 
             index_replace(s, e, NULL);
-            object_unref(object);
+            graveyard_bury(s->graveyard, object, UINT64_MAX);
             table_drop(s, e);
         }
     }
     index_sweep(s);
+    graveyard_close(s->graveyard);
+    free(s->live);
+    free(s->objects);
     for (size_t i = 0; i < s->request_count; i++)
         free(request_at(s, i)->text);
     free(s->requests);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/hash.h"
 #include "test/lib/fixture.h"
 
 enum { TASKS = 300 };
@@ -99,14 +100,79 @@ START_TEST(loading_gives_the_same_store)
 }
 END_TEST
 
-START_TEST(letting_go_in_steps)
+static uint64_t hash_of(struct store_snapshot *snap)
 {
-    struct store_snapshot *snap = store_snapshot_take(f.s);
-    int steps = 1;
+    CLEANUP_BUF struct buf b = BUF_INIT(1 << 20);
 
-    while (!store_snapshot_free_step(snap, 100))
-        steps++;
-    ck_assert_int_eq(steps, 4);
+    pack(&b, snap, 4096);
+    return hash_bytes(b.data, b.size, 0);
+}
+
+/* Replaces every task often enough that history lets go of what it replaced. */
+static void churn(int rounds)
+{
+    for (int round = 0; round < rounds; round++) {
+        struct store_iter it;
+
+        for (const Skep__Task *t = store_service_tasks(f.s, "s1", &it); t;
+             t = store_iter_next(&it)) {
+            Skep__TaskDelta d = SKEP__TASK_DELTA__INIT;
+            Skep__TaskStatus status = SKEP__TASK_STATUS__INIT;
+
+            d.task_id = t->id;
+            status = *t->status;
+            status.timestamp++;
+            d.status = &status;
+            store_tx_task(f.tx, &d);
+        }
+        ck_assert_int_eq(fixture_apply(&f, NULL, NULL), 0);
+    }
+}
+
+enum { CHURN_ROUNDS = STORE_HISTORY_EVENTS / TASKS + 2 };
+
+/* Snapshots that overlap in time keep what they have, whoever goes first, and nothing leaks. */
+START_TEST(snapshots_keep_their_objects)
+{
+    struct store_snapshot *snaps[3], *twins[3];
+    uint64_t hashes[3];
+
+    for (int i = 0; i < 3; i++) {
+        snaps[i] = store_snapshot_take(f.s);
+        twins[i] = store_snapshot_take(f.s);
+        hashes[i] = hash_of(twins[i]);
+        churn(CHURN_ROUNDS / 2 + 1);
+        if (i == 1)
+            store_snapshot_free(twins[0]);
+    }
+    churn(CHURN_ROUNDS);
+    for (int i = 0; i < 3; i++) {
+        int at = (i + _i) % 3;
+
+        ck_assert_uint_eq(hash_of(snaps[at]), hashes[at]);
+        store_snapshot_free(snaps[at]);
+        churn(2);
+    }
+    store_snapshot_free(twins[1]);
+    store_snapshot_free(twins[2]);
+}
+END_TEST
+
+START_TEST(a_snapshot_outlives_its_store)
+{
+    struct store_snapshot *first = store_snapshot_take(f.s), *second;
+    uint64_t hash;
+
+    churn(1);
+    second = store_snapshot_take(f.s);
+    struct store_snapshot *twin = store_snapshot_take(f.s);
+    hash = hash_of(twin);
+    store_free(f.s);
+    f.s = store_new();
+    store_snapshot_free(first);
+    ck_assert_uint_eq(hash_of(second), hash);
+    store_snapshot_free(twin);
+    store_snapshot_free(second);
 }
 END_TEST
 
@@ -151,7 +217,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, loading_gives_the_same_store, 0, ARRAY_LEN(cuts));
-    tcase_add_test(tc, letting_go_in_steps);
+    tcase_add_loop_test(tc, snapshots_keep_their_objects, 0, 3);
+    tcase_add_test(tc, a_snapshot_outlives_its_store);
     tcase_add_test(tc, damage_is_refused_or_seen);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
