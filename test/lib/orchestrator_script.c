@@ -316,6 +316,8 @@ static void command(struct script *s, char *line)
         world_run_ms(&s->world, (uint64_t)(strtod(rest, NULL) * 1000 + 0.5));
     else if (strcmp(verb, "leader") == 0)
         world_change_leader(&s->world);
+    else if (strcmp(verb, "clock") == 0)
+        s->world.wall_ns += (int64_t)(strtod(rest, NULL) * 1e9);
     else if (strcmp(verb, "show") == 0)
         show(s, rest);
     else if (strcmp(verb, "quiet") == 0)

@@ -8,6 +8,7 @@
  *   down|up|drain|activate|pause|forget NODE · label NODE KEY=VALUE · memory NODE BYTES
  *   end TASK STATE                  a container ends, TASK_FAILED or TASK_COMPLETE
  *   leader                          another manager takes over
+ *   clock SECONDS                   the wall clock steps (forth or back)
  *   run SECONDS                     prints every decision and every start and end on the way
  *   show NAME                       the service and its tasks
  *

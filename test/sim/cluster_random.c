@@ -279,29 +279,40 @@ static void repair_service(struct life *l, const char *name)
                         l->world.e.message);
 }
 
-static void repair(struct life *l)
+static void repair_services(struct life *l)
 {
-    for (const ProtobufCMessage *m = store_first(l->world.store, SKEP__KIND__KIND_NODE);
-         m != NULL;) {
-        char id[ID_CHARS + 1];
-
-        world_copy_id(id, object_id(m));
-        world_node_connect(&l->world, id, true);
-        if (roll(l, 4) != 0 || store_after(l->world.store, SKEP__KIND__KIND_NODE, id) == NULL)
-            world_node_availability(&l->world, id, SKEP__NODE_AVAILABILITY__AVAILABILITY_ACTIVE);
-        else
-            world_node_availability(&l->world, id, SKEP__NODE_AVAILABILITY__AVAILABILITY_DRAIN);
-        m = store_after(l->world.store, SKEP__KIND__KIND_NODE, id);
-    }
     for (uint64_t i = 0; i < SERVICES_MAX; i++)
         repair_service(l, arena_printf(&l->arena, "s%" PRIu64, i));
+}
+
+/* After the services, so that what nodes become is acted upon for its own sake. */
+static void repair_nodes(struct life *l)
+{
+    char id[ID_CHARS + 1] = "";
+    const ProtobufCMessage *m;
+
+    while ((m = store_after(l->world.store, SKEP__KIND__KIND_NODE, id)) != NULL) {
+        bool last;
+
+        world_copy_id(id, object_id(m));
+        last = store_after(l->world.store, SKEP__KIND__KIND_NODE, id) == NULL;
+        world_node_connect(&l->world, id, true);
+        world_node_availability(&l->world, id,
+                                last || roll(l, 4) != 0
+                                    ? SKEP__NODE_AVAILABILITY__AVAILABILITY_ACTIVE
+                                    : SKEP__NODE_AVAILABILITY__AVAILABILITY_DRAIN);
+    }
+    if (store_count(l->world.store, SKEP__KIND__KIND_NODE) < NODES_MAX)
+        add_node(l);
 }
 
 static int calm(struct life *l)
 {
     int rc = -ERR_INTERNAL;
 
-    repair(l);
+    repair_services(l);
+    world_run_ms(&l->world, roll(l, CALM_STEP_MS));
+    repair_nodes(l);
     for (uint64_t end = l->world.now_ms + CALM_MS; rc < 0 && l->world.now_ms < end;) {
         world_run_ms(&l->world, CALM_STEP_MS);
         if (l->rc < 0)
