@@ -186,6 +186,7 @@ void control_watch_call(struct incoming *in)
     w->next = m->watches;
     m->watches = w;
     m->watch_count++;
+    m->watch_due_ms = MIN(m->watch_due_ms, w->until_ms);
 }
 
 void control_watches_run(struct manager *m)

@@ -118,11 +118,13 @@ static int complete_address(const char *given, const char *fallback_host, unsign
     return 0;
 }
 
+/* An address that the caller leaves open is managerd's own option, then the default. */
 static int set_addresses(struct manager *m, const char *listen, const char *advertise,
                          const char *toward, struct err *e)
 {
     char own[64] = "";
-    int rc = complete_address(listen, "0.0.0.0", DEFAULT_PORT, m->listen, e);
+    CLEANUP_FREE char *option = xstrdup(m->listen[0] != '\0' ? m->listen : "0.0.0.0");
+    int rc = complete_address(listen, option, DEFAULT_PORT, m->listen, e);
     unsigned port = rc == 0 ? (unsigned)strtoul(strrchr(m->listen, ':') + 1, NULL, 10) : 0;
 
     if (rc == 0 && (port == 0 || port > 65534))
