@@ -1,18 +1,12 @@
 #include "common/rpc.h"
 
-#include <arpa/inet.h>
 #include <check.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/rpc_conn.h"
 #include "proto/ca.pb-c.h"
 #include "test/lib/pki.h"
 
@@ -610,135 +604,6 @@ START_TEST(removal_applies_to_standing_connections)
 }
 END_TEST
 
-/* ---- strangers ---- */
-
-static int raw_connect(const char *source, int flags)
-{
-    struct sockaddr_in from = { .sin_family = AF_INET }, to = { .sin_family = AF_INET };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-
-    ck_assert_int_eq(inet_pton(AF_INET, source, &from.sin_addr), 1);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
-    ck_assert_int_eq(inet_pton(AF_INET, "127.0.0.1", &to.sin_addr), 1);
-    to.sin_port = htons(rpc_server_port(server));
-    ck_assert(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == EINPROGRESS);
-    return fd;
-}
-
-static void wait_closed(int fd, const char *why)
-{
-    uint64_t end_ms = clock_now_ms() + WAIT_MS;
-    char waste[4096];
-    ssize_t got = -1;
-
-    while (clock_now_ms() < end_ms) {
-        ck_assert_int_eq(loop_run_once(l, 10, &e), 0);
-        got = recv(fd, waste, sizeof(waste), MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN))
-            break;
-    }
-    ck_assert_msg(got == 0 || (got < 0 && errno == ECONNRESET), "%s: still open", why);
-    (void)close(fd);
-}
-
-/* N16, N19: silence and foreign protocols before the handshake. */
-START_TEST(handshake_has_a_deadline)
-{
-    struct rpc_listen_options o = { .url = "tls+tcp://127.0.0.1:0",
-                                    .tls = server_tls,
-                                    .handshake_ms_max = 100,
-                                    .handler = handler };
-
-    stop_server();
-    server = rpc_listen(rpc, &o, &e);
-    wait_closed(raw_connect("127.0.0.1", 0), "silence");
-    int fd = raw_connect("127.0.0.1", 0);
-    ck_assert_int_eq(write(fd, "\x16\x03\x01", 3), 3);
-    wait_closed(fd, "a third of a record header");
-    fd = raw_connect("127.0.0.1", 0);
-    static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-    ck_assert_int_eq(write(fd, http, sizeof(http) - 1), (ssize_t)sizeof(http) - 1);
-    wait_closed(fd, "HTTP");
-}
-END_TEST
-
-/* N18: one source opens more connections than there is room for; others still get through. */
-START_TEST(half_open_flood_keeps_nobody_out)
-{
-    enum { FLOOD = RPC_HANDSHAKES_MAX + 100 };
-    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
-    struct rpc_server_stats stats;
-    int fds[FLOOD];
-
-    for (int i = 0; i < FLOOD; i++) {
-        fds[i] = raw_connect("127.0.0.2", SOCK_NONBLOCK);
-        ck_assert_int_eq(loop_run_once(l, 1, &e), 0);
-    }
-    do {
-        ck_assert_int_eq(loop_run_once(l, 10, &e), 0);
-        rpc_server_stats(server, &stats);
-    } while (stats.accepted < FLOOD);
-    ck_assert_uint_eq(stats.handshake_count, RPC_HANDSHAKES_MAX);
-    ck_assert_int_eq(ask(tls, SKEP__METHOD__METHOD_ROOT_CA).rc, 0);
-    for (int i = 0; i < FLOOD; i++)
-        (void)close(fds[i]);
-    tls_context_free(tls);
-}
-END_TEST
-
-#define PREFACE "SKEP\0\0\0\1"
-
-static const struct bytes_case {
-    const char *why;
-    const char *bytes;
-    size_t size, repeat;
-} bytes_cases[] = {
-    { "another protocol", "GET / HT", 8, 1 },
-    { "another version", "SKEP\0\0\0\2", 8, 1 },
-    { "N21 an empty request", PREFACE "\0\0\0\0\0\0\0\1\1\0\0\0", 20, 1 },
-    { "N22 the greatest length", PREFACE "\377\377\377\377\0\0\0\1\1\0\0\0", 20, 1 },
-    { "N23 a length beyond the limit", PREFACE "\0\100\0\1\0\0\0\1\1\0\0\0", 20, 1 },
-    { "an unknown kind", PREFACE "\0\0\0\0\0\0\0\1\11\0\0\0", 20, 1 },
-    { "reserved bytes", PREFACE "\0\0\0\0\0\0\0\1\4\0\0\1", 20, 1 },
-    { "a ping with a body", PREFACE "\0\0\0\1\0\0\0\1\4\0\0\0x", 21, 1 },
-    { "an answer nobody asked for", PREFACE "\0\0\0\1\0\0\0\1\2\0\0\0x", 21, 1 },
-    { "N20 a request of noise", PREFACE "\0\0\0\4\0\0\0\1\1\0\0\0\377\377\377\377", 24, 1 },
-};
-
-/* Over the local socket, where the bytes reach the framing without TLS. */
-START_TEST(malformed_frames_close_the_connection)
-{
-    const struct bytes_case *c = &bytes_cases[_i];
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-
-    stop_server();
-    listen_on(ipc_url, NULL);
-    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", ipc_url + strlen("ipc://"));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-    ck_assert_int_eq(write(fd, c->bytes, c->size), (ssize_t)c->size);
-    wait_closed(fd, c->why);
-    ck_assert_uint_eq(request_count, 0);
-}
-END_TEST
-
-START_TEST(ping_flood_closes_the_connection)
-{
-    static const char ping[12] = { 0, 0, 0, 0, 0, 0, 0, 0, RPC_FRAME_PING };
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-
-    stop_server();
-    listen_on(ipc_url, NULL);
-    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", ipc_url + strlen("ipc://"));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-    ck_assert_int_eq(write(fd, PREFACE, 8), 8);
-    for (int i = 0; i < 100; i++)
-        ck_assert_int_eq(write(fd, ping, sizeof(ping)), (ssize_t)sizeof(ping));
-    wait_closed(fd, "pings");
-}
-END_TEST
-
 START_TEST(listening_explains_failure)
 {
     struct tls_context *worker = pki_context(&cluster, pki_id(9), TLS_ROLE_WORKER);
@@ -775,10 +640,6 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, resumption_ends_with_the_certificate);
     tcase_add_test(tc, renewal_applies_to_new_connections);
     tcase_add_test(tc, removal_applies_to_standing_connections);
-    tcase_add_test(tc, handshake_has_a_deadline);
-    tcase_add_test(tc, half_open_flood_keeps_nobody_out);
-    tcase_add_loop_test(tc, malformed_frames_close_the_connection, 0, ARRAY_LEN(bytes_cases));
-    tcase_add_test(tc, ping_flood_closes_the_connection);
     tcase_add_test(tc, listening_explains_failure);
 }
 

@@ -94,10 +94,14 @@ static void add_name(mbedtls_asn1_named_data **list, const char *oid, const char
     *list = n;
 }
 
+struct link { /* of a chain */
+    const char *subject, *issuer;
+    mbedtls_pk_context *key, *issuer_key;
+    bool authority;
+};
+
 /* Writes one certificate in front of text and replaces text. */
-static void add_certificate(char **text, const struct craft *c, const char *subject,
-                            const char *issuer, mbedtls_pk_context *key,
-                            mbedtls_pk_context *issuer_key, bool authority)
+static void add_certificate(char **text, const struct craft *c, const struct link *k)
 {
     mbedtls_x509write_cert w;
     unsigned char pem[8192];
@@ -110,17 +114,17 @@ static void add_certificate(char **text, const struct craft *c, const char *subj
     mbedtls_mpi_free(&serial);
     mbedtls_x509write_crt_set_md_alg(&w, c->md != 0 ? c->md : MBEDTLS_MD_SHA256);
     ck_assert_int_eq(mbedtls_x509write_crt_set_validity(&w, "20200101000000", "20400101000000"), 0);
-    ck_assert_int_eq(mbedtls_x509write_crt_set_subject_name(&w, subject), 0);
-    if (!authority && c->raw_cn != NULL)
+    ck_assert_int_eq(mbedtls_x509write_crt_set_subject_name(&w, k->subject), 0);
+    if (!k->authority && c->raw_cn != NULL)
         ck_assert_ptr_nonnull(mbedtls_asn1_store_named_data(
             &w.subject, MBEDTLS_OID_AT_CN, MBEDTLS_OID_SIZE(MBEDTLS_OID_AT_CN),
             (const unsigned char *)c->raw_cn, c->raw_cn_size));
-    if (!authority && c->second != NULL)
+    if (!k->authority && c->second != NULL)
         add_name(&w.subject, c->second_oid, c->second);
-    ck_assert_int_eq(mbedtls_x509write_crt_set_issuer_name(&w, issuer), 0);
-    mbedtls_x509write_crt_set_subject_key(&w, key);
-    mbedtls_x509write_crt_set_issuer_key(&w, issuer_key);
-    if (authority)
+    ck_assert_int_eq(mbedtls_x509write_crt_set_issuer_name(&w, k->issuer), 0);
+    mbedtls_x509write_crt_set_subject_key(&w, k->key);
+    mbedtls_x509write_crt_set_issuer_key(&w, k->issuer_key);
+    if (k->authority)
         ck_assert_int_eq(mbedtls_x509write_crt_set_basic_constraints(&w, 1, -1), 0);
     else if (!c->no_usage)
         set_usage(&w, c->server_usage);
@@ -145,14 +149,16 @@ static void craft(const struct craft *c, struct crafted *ret)
             (void)snprintf(name, sizeof(name), "%s", proper);
         else
             (void)snprintf(name, sizeof(name), "CN=middle-%u", i);
-        add_certificate(&text, c, name, issuer, &keys[i], issuer_key, !c->leaf_signs);
+        struct link k = { name, issuer, &keys[i], issuer_key, !c->leaf_signs };
+        add_certificate(&text, c, &k);
         (void)snprintf(issuer, sizeof(issuer), "%s", name);
         issuer_key = &keys[i];
     }
     make_key(&ret->key, c->curve, c->rsa);
     const char *subject = c->subject != NULL ? c->subject : proper;
-    add_certificate(&text, c, subject, c->self_signed ? subject : issuer, &ret->key,
-                    c->self_signed ? &ret->key : issuer_key, false);
+    struct link leaf = { subject, c->self_signed ? subject : issuer, &ret->key,
+                         c->self_signed ? &ret->key : issuer_key, false };
+    add_certificate(&text, c, &leaf);
     mbedtls_x509_crt_init(&ret->chain);
     ck_assert_int_eq(
         mbedtls_x509_crt_parse(&ret->chain, (const unsigned char *)text, strlen(text) + 1), 0);
