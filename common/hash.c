@@ -45,9 +45,9 @@ uint64_t hash_str_nocase(const char *s, uint64_t seed)
     for (; *s != '\0'; s++) {
         uint64_t c = (uint8_t)*s;
 
-        h = fold(h ^ (c >= 'A' && c <= 'Z' ? c + 32 : c), odd_a) + c;
         if (c >= 'A' && c <= 'Z')
-            h += 32;
+            c += 'a' - 'A';
+        h = fold(h ^ c, odd_a) + c;
     }
     return fold(h, odd_b);
 }

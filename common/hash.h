@@ -8,7 +8,7 @@
 
 uint64_t hash_bytes(const void *mem, size_t size, uint64_t seed);
 uint64_t hash_str(const char *s, uint64_t seed);
-/* As hash_str of the text in ASCII lower case. */
+/* The same for texts that differ only in ASCII case; not the values of hash_str(). */
 uint64_t hash_str_nocase(const char *s, uint64_t seed);
 /* The first 8 characters as a number that sorts like the text: most comparisons of ids end here. */
 uint64_t text_rank(const char *s);
