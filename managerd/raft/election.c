@@ -2,6 +2,9 @@
 #include "common/assert.h"
 #include "managerd/raft/internal.h"
 
+/* Election timeouts without a leader after which even a non-voter campaigns. */
+enum { LONELY_TIMEOUTS_MAX = 8 };
+
 /* §5.2: randomised, so that split votes are rare and resolved quickly. */
 void raft_reset_election_timer(struct raft *r)
 {
@@ -30,6 +33,8 @@ void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader)
     /* Only a leader's word or a lost role restarts the timer: seeing a candidate must not. */
     if (leader != RAFT_NONE || r->state != RAFT_FOLLOWER)
         raft_reset_election_timer(r);
+    if (leader != RAFT_NONE)
+        r->lonely_timeouts = 0;
     if (new_term) {
         r->hard.term = term;
         r->hard.vote = RAFT_NONE;
@@ -68,7 +73,7 @@ static bool was_voter(const struct raft *r)
 
 static bool may_campaign(const struct raft *r)
 {
-    return (raft_is_voter(r) || was_voter(r)) && !r->hard.fenced && r->install_seq == 0 &&
+    return raft_config_voter_count(&r->config) > 0 && !r->hard.fenced && r->install_seq == 0 &&
            !r->install_dirty && !raft_writes_full(r) && r->hard.term < RAFT_TERM_MAX;
 }
 
@@ -189,8 +194,7 @@ static void become_candidate(struct raft *r, bool transfer)
 
 void raft_campaign(struct raft *r, bool transfer)
 {
-    if (!may_campaign(r))
-        return;
+    ASSERT(may_campaign(r));
     if (transfer || RAFT_MUTANT(RAFT_MUTANT_NO_STICKINESS))
         become_candidate(r, transfer);
     else
@@ -206,14 +210,23 @@ void raft_self_vote(struct raft *r)
     tally(r);
 }
 
+/* A learner or a removed member keeps out of elections, but not for ever: its log may be the one
+ * that others, who still count it by a configuration that was never committed, have to wait for.
+ * Leading, it does not count itself, and hands over as soon as the configuration is committed. */
+static bool last_resort(struct raft *r)
+{
+    r->lonely_timeouts++;
+    return r->lonely_timeouts > LONELY_TIMEOUTS_MAX;
+}
+
 void raft_election_timeout(struct raft *r)
 {
     ASSERT(r->state != RAFT_LEADER);
-    if (may_campaign(r)) {
+    if (may_campaign(r) && (raft_is_voter(r) || was_voter(r) || last_resort(r))) {
         raft_campaign(r, false);
         return;
     }
-    /* A learner or fenced member cannot help itself: it only stops believing in the leader. */
+    /* It cannot help itself, and only stops believing in the leader. */
     raft_become_follower(r, r->hard.term, RAFT_NONE);
     raft_reset_election_timer(r);
 }
@@ -296,9 +309,8 @@ void raft_on_vote_reply(struct raft *r, const struct raft_message *m)
 
 void raft_on_timeout_now(struct raft *r, const struct raft_message *m)
 {
-    if (m->from != r->leader)
-        return;
-    raft_campaign(r, true);
+    if (m->from == r->leader && raft_is_voter(r) && may_campaign(r))
+        raft_campaign(r, true);
 }
 
 void raft_transfer_progress(struct raft *r)

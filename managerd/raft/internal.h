@@ -163,7 +163,8 @@ struct raft {
     /* candidate: bit per position in config.members */
     uint32_t votes_granted;
     uint32_t votes_refused;
-    uint64_t self_vote_seq; /* our own vote counts when this write is durable */
+    uint32_t lonely_timeouts; /* of a non-voter, in a row without a leader */
+    uint64_t self_vote_seq;   /* our own vote counts when this write is durable */
     bool self_voted;
 
     /* leader */
