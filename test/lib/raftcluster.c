@@ -352,7 +352,7 @@ int cluster_start(struct cluster *c, size_t i, enum raft_node_start how, struct 
     o.node_id = n->node_id;
     o.address = address;
     o.fsm = &fsm_ops;
-    o.transport = &transport_ops;
+    o.transport = c->transport != NULL ? c->transport : &transport_ops;
     o.events = &events;
     o.ctx = n;
     if (n->crash != NULL) {

@@ -43,6 +43,8 @@ struct cluster {
     size_t count;
     struct id cluster_id;
     struct raft_node_options options; /* template: heartbeat, election, snapshot policy … */
+    const struct raft_transport_ops *transport; /* NULL: inside the process */
+    void *transport_ctx;                        /* for whoever made another one */
     char *base;
     struct packet *first, **end;
     struct loop_timer deliver;
