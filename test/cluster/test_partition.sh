@@ -59,8 +59,11 @@ for i in $(seq 20); do
 done
 check "the leader stays for ten seconds ($changes of 20 looks differ)" test "$changes" -le 1
 check "changes are taken" on m2 service scale --detach steady=7
-eventually 30 "and carried out" engines_run steady 7
+# An agent that cannot reach the leader counts as down, and its tasks are replaced.
+eventually 60 "and carried out" tasks_run steady 7
 check "heal" lab heal
+eventually 30 "all nodes are ready" all_ready 5
+eventually 30 "7 containers run on all hosts, no more" engines_run steady 7
 
 # One-way: what m1 says does not arrive at m2, but m1 hears everybody.
 for pair in "m1 m2" "m2 m1" "m2 m3" "m3 m1"; do

@@ -50,10 +50,13 @@ kill_all() {
 containers() {
     local h ids
     for h; do
-        ids=$(lab docker "$h" ps -q --no-trunc)
-        # shellcheck disable=SC2086
-        [ -z "$ids" ] || lab docker "$h" inspect -f "$h {{.Id}} {{.State.StartedAt}} {{.Name}}" $ids
+        {
+            ids=$(lab docker "$h" ps -q --no-trunc)
+            # shellcheck disable=SC2086
+            [ -z "$ids" ] || lab docker "$h" inspect -f "$h {{.Id}} {{.State.StartedAt}} {{.Name}}" $ids
+        } &
     done | sort
+    # The pipe is closed when the last of them is done.
 }
 engines() { lab ps | awk '$5 == "running" && $4 == "up" { print $1 }'; }
 engines_but() { engines | grep -vxF "$(printf '%s\n' "$@")"; }

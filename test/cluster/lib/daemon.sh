@@ -16,9 +16,10 @@ daemon_is_down() { ! daemon_is_up "$1" "$2"; }
 
 # daemon_state HOST DAEMON: running, paused, dead, or - when the host is not meant to run it.
 daemon_state() {
-    local pid
-    case " $(cat "$LAB/hosts/$1/daemons") " in *" $2 "*) ;; *) echo - && return ;; esac
-    pid=$(daemon_pids "$1" "$2" | head -n 1)
+    local pid daemons
+    read -r daemons <"$LAB/hosts/$1/daemons" || daemons=''
+    [[ " $daemons " == *" $2 "* ]] || { echo - && return; }
+    pid=$(daemon_pids "$1" "$2") && pid=${pid%%[!0-9]*}
     if [ -z "$pid" ]; then
         echo dead
     elif host_is_frozen "$1" || grep -qs '^State:.*T' "/proc/$pid/status"; then

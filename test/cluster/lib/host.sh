@@ -2,13 +2,16 @@
 # init kills every process of the host, containers included, and takes its mounts, its /run and its
 # network with it: a power cut. Booting makes everything new around the same disk.
 
-host_init_pid() { cat "$LAB/hosts/$1/init.pid" 2>/dev/null; }
+host_init_pid() {
+    local pid
+    read -r pid <"$LAB/hosts/$1/init.pid" && echo "$pid"
+} 2>/dev/null
 
 host_is_up() {
-    local pid
-    pid=$(host_init_pid "$1") && [ -n "$pid" ] && [ -e "/proc/$pid/root/run/lab-host" ] &&
-        [ "$(cat "/proc/$pid/root/run/lab-host")" = "$LAB $1" ]
-}
+    local pid mark
+    read -r pid <"$LAB/hosts/$1/init.pid" && read -r mark <"/proc/$pid/root/run/lab-host" &&
+        [ "$mark" = "$LAB $1" ]
+} 2>/dev/null
 
 # ---- cgroups -------------------------------------------------------------------------------------
 # One group per host and hierarchy: `init` holds what the lab starts, dockerd adds its containers.
@@ -16,23 +19,22 @@ host_is_up() {
 cgroup_mounts() { awk '{ for (i = 1; i <= NF; i++) if ($i == "-") { if ($(i + 1) ~ /^cgroup2?$/) print $5; break } }' /proc/self/mountinfo; }
 
 # The hierarchy that can freeze: the freezer of cgroup v1, or cgroup v2.
-cgroup_freezer() {
+cgroup_find_freezer() {
     local m
     for m in $(cgroup_mounts); do
-        [ ! -e "$m/freezer.state" ] && [ "$(basename "$m")" = freezer ] && echo "$m" && return
+        [ "$(basename "$m")" != freezer ] || { echo "$m" && return; }
     done
     for m in $(cgroup_mounts); do
-        [ "$(stat -f -c %T "$m")" = cgroup2fs ] && [ "$(dirname "$m")" != /sys/fs/cgroup ] && continue
-        [ "$(stat -f -c %T "$m")" = cgroup2fs ] && echo "$m" && return
+        [ "$m" != /sys/fs/cgroup ] || { echo "$m" && return; }
     done
-    return 1
 }
+CGROUP_FREEZER=$(cgroup_find_freezer)
 
-cgroup_dir() { echo "$(cgroup_freezer)/$LAB_NAME/$1"; }
+cgroup_dir() { echo "$CGROUP_FREEZER/$LAB_NAME/$1"; }
 
 cgroup_make() {
     local dir
-    cgroup_freezer >/dev/null || die "no cgroup freezer (v1) and no cgroup v2 mounted"
+    [ -n "$CGROUP_FREEZER" ] || die "no cgroup freezer (v1) and no cgroup v2 mounted"
     dir=$(cgroup_dir "$1")
     mkdir -p "$dir/init" || die "cannot make a cgroup in $dir"
 }

@@ -81,15 +81,16 @@ is_daemon() {
 all_hosts() {
     local h
     for h in "$LAB"/hosts/*; do
-        [ ! -d "$h" ] || basename "$h"
+        [ ! -d "$h" ] || echo "${h##*/}"
     done | sort -V
 }
 
 # hosts_with DAEMON: the hosts that are meant to run it.
 hosts_with() {
-    local h
+    local h daemons
     for h in $(all_hosts); do
-        case " $(cat "$LAB/hosts/$h/daemons") " in *" $1 "*) echo "$h" ;; esac
+        read -r daemons <"$LAB/hosts/$h/daemons" || continue
+        [[ " $daemons " != *" $1 "* ]] || echo "$h"
     done
 }
 
