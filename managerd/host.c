@@ -467,7 +467,14 @@ static bool renewal_due(struct manager *m, uint64_t now_ms)
     if (clock_wall_ns() >= m->renew_at_ns || m->demoted)
         return true;
     own = m->raft != NULL ? store_node(m->store, m->identity->tls.node.s) : NULL;
-    return own != NULL && own->role == SKEP__NODE_ROLE__ROLE_WORKER;
+    if (own == NULL)
+        return false;
+    if (own->role == SKEP__NODE_ROLE__ROLE_WORKER)
+        return true;
+    /* To be demoted, and nobody leads us: the others may have removed us from Raft before the entry
+     * that says so arrived here. The certificate says it too. */
+    return own->spec->desired_role == SKEP__NODE_ROLE__ROLE_WORKER &&
+           peers_leader_address(m)[0] == '\0';
 }
 
 static void refuse_removed_nodes(struct manager *m)
