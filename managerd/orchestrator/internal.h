@@ -62,7 +62,6 @@ struct orchestrator {
     uint64_t pass_count;
     struct arena scratch; /* one pass */
     bool all_due, globals_due;
-    bool refused; /* the last transaction: nodes have to be looked at again */
 };
 
 /* Tasks of one replica or one node, and what they amount to. */

@@ -276,15 +276,18 @@ static void mark_node(struct orchestrator *o, const struct core_env *env, const 
 /* False when tx is full. */
 static bool run_nodes(struct orchestrator *o, const struct core_env *env, struct store_tx *tx)
 {
-    struct tree_node *n;
+    struct tree_node *next;
 
-    while ((n = tree_first(&o->nodes)) != NULL) {
+    for (struct tree_node *n = tree_first(&o->nodes); n != NULL; n = next) {
         struct touched *t = CONTAINER_OF(n, struct touched, by_id);
+        size_t before = store_tx_action_count(tx);
 
+        next = tree_next(n);
         mark_node(o, env, t->id);
         if (!enforcer_node(env, tx, t->id))
             return false;
-        forget_node(o, t);
+        if (store_tx_action_count(tx) == before)
+            forget_node(o, t); /* else it is looked at again after the result */
     }
     return true;
 }
@@ -358,9 +361,6 @@ static uint64_t core_run(void *core, const struct core_env *env, struct store_tx
     bool room = true;
 
     ASSERT(o->stamps != NULL);
-    if (o->refused)
-        taskinit_watch_all(o, env->store);
-    o->refused = false;
     while ((t = timer_pop_due(&o->timers, env->now_ms)) != NULL)
         set_due(o, CONTAINER_OF(t, struct watched, timer));
     if (o->all_due || o->globals_due)
@@ -396,7 +396,7 @@ static void core_stop(void *core)
     o->stamps = NULL;
     free(o->seen);
     o->seen = NULL;
-    o->all_due = o->globals_due = o->refused = false;
+    o->all_due = o->globals_due = false;
 }
 
 static void core_start(void *core, const struct core_env *env)
@@ -409,13 +409,11 @@ static void core_start(void *core, const struct core_env *env)
     taskinit_watch_all(o, env->store);
 }
 
-/* A refused transaction changes nothing. Services that it was about are still due; which nodes it
- * was about is not remembered. */
+/* What changed is still due, whatever became of it. */
 static void core_on_result(void *core, int rc)
 {
-    struct orchestrator *o = core;
-
-    o->refused = rc < 0;
+    (void)core;
+    (void)rc;
 }
 
 const struct core_ops orchestrator_ops = {
