@@ -25,8 +25,11 @@ enum {
     RPC_SERVER_SLOTS = 32768,        /* calls that one listener holds open (blocking queries) */
     RPC_CLIENT_CALLS_MAX = 1024,     /* calls that one peer object keeps in flight */
     RPC_DEADLINE_MS_MAX = 10 * 60 * 1000,
-    RPC_CONNECTIONS_MAX = 16384, /* of one listener */
-    RPC_HANDSHAKES_MAX = 512,    /* of these, not yet through the handshake */
+    RPC_CONNECTIONS_MAX = 16384,   /* of one listener */
+    RPC_HANDSHAKES_MAX = 512,      /* of these, not yet through the handshake */
+    RPC_STRANGERS_MAX = 512,       /* of these, without a certificate (enrolment) … */
+    RPC_STRANGERS_PER_SOURCE = 64, /* … and from one address … */
+    RPC_STRANGER_MS_MAX = 30000,   /* … each for this long */
     RPC_CONNECT_MS_MAX = 5000,
     RPC_BACKOFF_MS_MIN = 50, /* between attempts to connect; doubles, with jitter */
     RPC_BACKOFF_MS_MAX = 1000,

@@ -35,7 +35,7 @@ enum {
     RPC_PREFACE_BYTES = 8,
     RPC_HEADER_BYTES = 12,
     RPC_INBOX_RECORDS_MAX = 1 << 17, /* two for each end of a connection, one per accept and dial */
-    RPC_UNSENT_MESSAGES_MAX = 4,     /* of the greatest size, queued for a slow reader */
+    RPC_UNSENT_MESSAGES_MAX = 4,     /* of the greatest size, held for one connection */
     RPC_PING_MS = 5000,              /* silence on a busy connection before a ping */
     RPC_SILENCE_MS_MAX = 10000,      /* … before it counts as dead */
     RPC_IDLE_PING_MS = 30000,        /* keeps an idle connection from being closed by the server */

@@ -15,6 +15,8 @@ struct link {
     struct rpc_peer peer;
     struct rpc_call *calls;
     uint32_t call_count, ping_count;
+    size_t held_bytes; /* of the requests in calls */
+    bool stranger;     /* connected by TLS, but showed no certificate */
     uint64_t accepted_ms;
     size_t ip_chars; /* of peer.address without the port */
 };
@@ -25,6 +27,7 @@ struct rpc_call {
     struct link *link; /* NULL when nobody waits any more */
     struct rpc_call *all_next, **all_at;
     uint32_t number;
+    size_t bytes;
     uint64_t deadline_ms;
     struct rpc_peer peer;
     Skep__Request *req;
@@ -73,6 +76,7 @@ static void call_detach(struct rpc_call *call)
     if (call->next != NULL)
         call->next->at = call->at;
     l->call_count--;
+    l->held_bytes -= call->bytes;
     call->link = NULL;
 }
 
@@ -87,7 +91,7 @@ static void call_free(struct rpc_call *call)
     free(call);
 }
 
-static struct rpc_call *call_new(struct link *l, uint32_t number, Skep__Request *req)
+static struct rpc_call *call_new(struct link *l, uint32_t number, Skep__Request *req, size_t size)
 {
     struct rpc_server *s = l->server;
     struct rpc_call *call = xcalloc(1, sizeof(*call));
@@ -96,6 +100,7 @@ static struct rpc_call *call_new(struct link *l, uint32_t number, Skep__Request 
     *call = (struct rpc_call){ .server = s,
                                .link = l,
                                .number = number,
+                               .bytes = size,
                                .deadline_ms = loop_now_ms(s->rpc->loop) + wait_ms,
                                .peer = l->peer,
                                .req = req };
@@ -105,6 +110,7 @@ static struct rpc_call *call_new(struct link *l, uint32_t number, Skep__Request 
         call->next->at = &call->next;
     l->calls = call;
     l->call_count++;
+    l->held_bytes += size;
     call->all_next = s->calls;
     call->all_at = &s->calls;
     if (call->all_next != NULL)
@@ -263,12 +269,14 @@ static int on_request(struct link *l, uint32_t number, const uint8_t *body, size
         rc = check_request(l, req, e);
     if (rc == 0 && s->stats.call_count >= s->o.slot_count)
         rc = err_set(e, ERR_BUSY, "too many calls wait for their answer");
+    if (rc == 0 && l->held_bytes + size > RPC_UNSENT_MESSAGES_MAX * s->o.message_bytes_max)
+        rc = err_set(e, ERR_BUSY, "too many big calls wait for their answer");
     if (rc < 0) {
         skep__request__free_unpacked(req, NULL);
         link_respond_error(l, number, -rc, e->message);
         return 0;
     }
-    struct rpc_call *call = call_new(l, number, req);
+    struct rpc_call *call = call_new(l, number, req, size);
     s->o.handler(s->o.ctx, call, &call->peer, req);
     return 0;
 }
@@ -302,6 +310,25 @@ static int link_on_frame(void *ctx, enum rpc_frame_kind kind, uint32_t number, c
     return err_set(e, ERR_PROTO, "unexpected frame");
 }
 
+static bool same_source(const struct link *a, const struct link *b)
+{
+    return a->ip_chars == b->ip_chars && memcmp(a->peer.address, b->peer.address, a->ip_chars) == 0;
+}
+
+/* Anybody may come to the enrolment port and say nothing: few at once, and fewer of one address. */
+static int admit_stranger(const struct link *l, struct err *e)
+{
+    uint32_t count = 0, of_source = 0;
+
+    for (const struct link *other = l->server->links; other != NULL; other = other->next) {
+        count += other->stranger;
+        of_source += other->stranger && same_source(other, l);
+    }
+    if (count > RPC_STRANGERS_MAX || of_source > RPC_STRANGERS_PER_SOURCE)
+        return err_set(e, ERR_RATE, "too many connections without a certificate");
+    return 0;
+}
+
 static int link_on_ready(void *ctx, struct err *e)
 {
     struct link *l = ctx;
@@ -318,9 +345,12 @@ static int link_on_ready(void *ctx, struct err *e)
     }
     if (!rpc_conn_peer(l->conn, &peer) || !peer.handshake_done)
         return err_set(e, ERR_UNAUTHENTICATED, "no TLS handshake");
-    if (peer.has_identity)
+    if (peer.has_identity) {
         l->peer.identity = peer.identity;
-    return 0;
+        return 0;
+    }
+    l->stranger = true;
+    return admit_stranger(l, e);
 }
 
 static void link_on_closed(void *ctx, const struct err *why)
@@ -338,11 +368,6 @@ static const struct rpc_conn_ops link_ops = { .on_ready = link_on_ready,
                                               .on_closed = link_on_closed };
 
 /* ---- accepting ---- */
-
-static bool same_source(const struct link *a, const struct link *b)
-{
-    return a->ip_chars == b->ip_chars && memcmp(a->peer.address, b->peer.address, a->ip_chars) == 0;
-}
 
 static uint32_t source_bucket(const struct link *l)
 {
@@ -451,7 +476,8 @@ static void sweep(void *ctx, uint64_t now_ms)
     for (struct link *l = s->links, *next; l != NULL; l = next) {
         next = l->next;
         l->ping_count = 0;
-        if (now_ms - rpc_conn_received_ms(l->conn) >= RPC_IDLE_MS_MAX)
+        if (now_ms - rpc_conn_received_ms(l->conn) >= RPC_IDLE_MS_MAX ||
+            (l->stranger && now_ms - l->accepted_ms >= RPC_STRANGER_MS_MAX))
             link_close(l);
     }
     loop_timer_set(s->rpc->loop, &s->sweep_timer, now_ms + sweep_ms, sweep, s);

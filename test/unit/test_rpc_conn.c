@@ -27,12 +27,18 @@ static unsigned request_count;
 static char ipc_url[64];
 static struct err e;
 
+static struct rpc_call *held[64];
+static unsigned held_count;
+
 static void handler(void *ctx, struct rpc_call *call, const struct rpc_peer *peer,
                     const Skep__Request *req)
 {
-    (void)ctx, (void)peer, (void)req;
+    (void)ctx, (void)peer;
     request_count++;
-    rpc_reply(call, NULL);
+    if (req->method == SKEP__METHOD__METHOD_WATCH)
+        held[held_count++] = call;
+    else
+        rpc_reply(call, NULL);
 }
 
 static void listen_on(const char *at, struct tls_context *tls)
@@ -63,6 +69,7 @@ static void drop_cluster(void)
 static void setup(void)
 {
     request_count = 0;
+    held_count = 0;
     l = loop_new(&e);
     rpc = rpc_new(l, &e);
     ck_assert_msg(rpc != NULL, "%s", e.message);
@@ -228,6 +235,78 @@ START_TEST(ping_flood_closes_the_connection)
 }
 END_TEST
 
+/* Without a certificate (the enrolment port), one address gets only so many connections. */
+START_TEST(strangers_are_limited)
+{
+    char *pem = pki_node(&cluster, pki_id(100), TLS_ROLE_MANAGER);
+    struct tls_context_options so = { .check = TLS_CHECK_SERVER,
+                                      .root_ca_pem = cluster.root_pem,
+                                      .node_pem = pem };
+    struct tls_context_options co = { .check = TLS_CHECK_NONE };
+    struct tls_context *door = tls_context_new(&so, &e), *none = tls_context_new(&co, &e);
+    enum { MANY = RPC_STRANGERS_PER_SOURCE + 2 };
+    struct rpc_client *c[MANY];
+    int rc[MANY], refused = 0;
+    char url[64];
+    struct rpc_client_options o = { .url = url, .tls = none };
+    struct rpc_request q = { .method = SKEP__METHOD__METHOD_INFO, .deadline_ms = WAIT_MS };
+
+    stop_server();
+    listen_on("tls+tcp://127.0.0.1:0", door);
+    (void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", rpc_server_port(server));
+    for (int i = 0; i < MANY; i++) {
+        c[i] = rpc_client_new(rpc, &o, &e);
+        rc[i] = 1;
+        ck_assert_int_eq(rpc_call_start(c[i], &q, on_done, &rc[i], &e), 0);
+        while (rc[i] == 1)
+            ck_assert_int_eq(loop_run_once(l, 100, &e), 0);
+        refused += rc[i] == -ERR_UNAVAILABLE;
+    }
+    ck_assert_int_eq(refused, MANY - RPC_STRANGERS_PER_SOURCE);
+    for (int i = 0; i < MANY; i++)
+        rpc_client_free(c[i]);
+    stop_server();
+    tls_context_free(door);
+    tls_context_free(none);
+    free(pem);
+}
+END_TEST
+
+/* Calls that wait hold memory: big ones only a few at a time. */
+START_TEST(held_requests_are_limited)
+{
+    enum { CALLS = 6, SIZE = RPC_MESSAGE_BYTES_MAX - 4096 };
+    struct tls_context *tls = pki_context(&cluster, pki_id(5), TLS_ROLE_WORKER);
+    uint8_t *big = xcalloc(1, SIZE);
+    ProtobufCBinaryData raw = { .len = SIZE, .data = big };
+    struct rpc_request q = { .method = SKEP__METHOD__METHOD_WATCH,
+                             .raw_body = &raw,
+                             .deadline_ms = WAIT_MS };
+    char url[64];
+    struct rpc_client_options o = { .url = url, .tls = tls };
+    int rc[CALLS];
+
+    (void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", rpc_server_port(server));
+    struct rpc_client *c = rpc_client_new(rpc, &o, &e);
+    for (unsigned i = 0; i < CALLS; i++) {
+        rc[i] = 1;
+        ck_assert_int_eq(rpc_call_start(c, &q, on_done, &rc[i], &e), 0);
+        while (rc[i] == 1 && held_count == i)
+            ck_assert_int_eq(loop_run_once(l, 100, &e), 0);
+        ck_assert_int_eq(rc[i], i < RPC_UNSENT_MESSAGES_MAX ? 1 : -ERR_BUSY);
+        if (rc[i] == -ERR_BUSY)
+            break;
+    }
+    rpc_reply(held[0], NULL);
+    while (rc[0] == 1)
+        ck_assert_int_eq(loop_run_once(l, 100, &e), 0);
+    ck_assert_int_eq(rc[0], 0);
+    rpc_client_free(c);
+    tls_context_free(tls);
+    free(big);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("rpc_conn");
@@ -240,6 +319,8 @@ int main(void)
     tcase_add_test(tc, half_open_flood_keeps_nobody_out);
     tcase_add_loop_test(tc, malformed_frames_close_the_connection, 0, ARRAY_LEN(bytes_cases));
     tcase_add_test(tc, ping_flood_closes_the_connection);
+    tcase_add_test(tc, strangers_are_limited);
+    tcase_add_test(tc, held_requests_are_limited);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
