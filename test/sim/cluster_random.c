@@ -345,6 +345,8 @@ int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stat
     l->world.check = check;
     l->world.watch_ctx = l;
     l->world.flight_ticks_max = (uint32_t)roll(l, 5);
+    if (roll(l, 3) != 0)
+        world_use_scheduler(&l->world);
     for (size_t i = 0; i < ARRAY_LEN(most); i++)
         l->chance[i] = (uint32_t)roll(l, most[i]);
     for (uint64_t i = 2 + roll(l, 3); i > 0; i--)

@@ -21,8 +21,10 @@ static void on_event(void *ctx, const struct store_event *ev)
 {
     struct world *w = ctx;
 
-    orchestrator_ops.on_event(w->orch, ev);
-    w->run_at_ms = w->now_ms;
+    for (size_t i = 0; i < w->core_count; i++) {
+        w->cores[i].ops->on_event(w->cores[i].core, ev);
+        w->cores[i].run_at_ms = w->now_ms;
+    }
     if (w->watch != NULL)
         w->watch(w->watch_ctx, ev);
 }
@@ -49,65 +51,107 @@ int world_apply(struct world *w, struct store_tx *tx)
     return apply_packed(w, data, size);
 }
 
-/* ---- the orchestrator as a leader core ---- */
+/* ---- leader cores ---- */
 
-static void land(struct world *w)
+static void land(struct world *w, struct world_core *c)
 {
-    uint8_t *data = w->flight;
+    uint8_t *data = c->flight;
 
-    w->flight = NULL;
-    int rc = apply_packed(w, data, w->flight_size);
-    orchestrator_ops.on_result(w->orch, rc);
-    w->run_at_ms = w->now_ms;
+    c->flight = NULL;
+    int rc = apply_packed(w, data, c->flight_size);
+    c->ops->on_result(c->core, rc);
+    c->run_at_ms = w->now_ms;
 }
 
-static void run_orchestrator(struct world *w)
+static void launch(struct world *w, struct world_core *c)
+{
+    w->change_count++;
+    store_tx_pack(c->tx, w->wall_ns, NULL, &c->flight, &c->flight_size);
+    store_tx_clear(c->tx);
+    c->flight_lands_ms = w->now_ms;
+    if (w->flight_ticks_max > 0)
+        c->flight_lands_ms += prng_below(&w->prng, w->flight_ticks_max + 1) * WORLD_TICK_MS;
+    if (c->flight_lands_ms <= w->now_ms)
+        land(w, c);
+}
+
+static void run_core(struct world *w, struct world_core *c)
 {
     enum { RUNS_MAX = 1000 }; /* a core that never comes to rest is a bug */
     int runs = 0;
 
-    if (w->flight != NULL && w->now_ms >= w->flight_lands_ms)
-        land(w);
-    while (w->flight == NULL && w->run_at_ms <= w->now_ms) {
+    if (c->flight != NULL && w->now_ms >= c->flight_lands_ms)
+        land(w, c);
+    while (c->flight == NULL && c->run_at_ms <= w->now_ms) {
         struct core_env env = world_env(w);
 
         ASSERT(++runs < RUNS_MAX);
         w->run_count++;
-        w->run_at_ms = orchestrator_ops.run(w->orch, &env, w->tx);
-        if (store_tx_action_count(w->tx) == 0) {
-            ASSERT(w->run_at_ms > w->now_ms); /* nothing done, nothing due */
+        c->run_at_ms = c->ops->run(c->core, &env, c->tx);
+        if (store_tx_action_count(c->tx) == 0) {
+            ASSERT(c->run_at_ms > w->now_ms); /* nothing done, nothing due */
             break;
         }
-        w->change_count++;
-        store_tx_pack(w->tx, w->wall_ns, NULL, &w->flight, &w->flight_size);
-        store_tx_clear(w->tx);
-        w->flight_lands_ms = w->now_ms;
-        if (w->flight_ticks_max > 0)
-            w->flight_lands_ms += prng_below(&w->prng, w->flight_ticks_max + 1) * WORLD_TICK_MS;
-        if (w->flight_lands_ms <= w->now_ms)
-            land(w);
+        launch(w, c);
     }
+}
+
+static void run_cores(struct world *w)
+{
+    for (size_t i = 0; i < w->core_count; i++)
+        run_core(w, &w->cores[i]);
+}
+
+static void drop(struct world_core *c)
+{
+    free(c->flight);
+    c->flight = NULL;
 }
 
 void world_drop_flight(struct world *w)
 {
-    if (w->flight == NULL)
-        return;
-    free(w->flight);
-    w->flight = NULL;
-    orchestrator_ops.on_result(w->orch, -ERR_UNAVAILABLE);
-    w->run_at_ms = w->now_ms;
+    for (size_t i = 0; i < w->core_count; i++) {
+        struct world_core *c = &w->cores[i];
+
+        if (c->flight == NULL)
+            continue;
+        drop(c);
+        c->ops->on_result(c->core, -ERR_UNAVAILABLE);
+        c->run_at_ms = w->now_ms;
+    }
+}
+
+static void start(struct world *w, struct world_core *c)
+{
+    struct core_env env = world_env(w);
+
+    c->ops->start(c->core, &env);
+    c->run_at_ms = w->now_ms;
 }
 
 void world_change_leader(struct world *w)
 {
-    struct core_env env = world_env(w);
+    for (size_t i = 0; i < w->core_count; i++) {
+        w->cores[i].ops->stop(w->cores[i].core);
+        drop(&w->cores[i]);
+    }
+    for (size_t i = 0; i < w->core_count; i++)
+        start(w, &w->cores[i]);
+}
 
-    orchestrator_ops.stop(w->orch);
-    free(w->flight);
-    w->flight = NULL;
-    orchestrator_ops.start(w->orch, &env);
-    w->run_at_ms = w->now_ms;
+static void add_core(struct world *w, const struct core_ops *ops, void *core)
+{
+    ASSERT(w->core_count < WORLD_CORES);
+    struct world_core *c = &w->cores[w->core_count++];
+
+    *c = (struct world_core){ .ops = ops, .core = core, .tx = store_tx_new() };
+    start(w, c);
+}
+
+void world_use_scheduler(struct world *w)
+{
+    w->scheduler = scheduler_new();
+    add_core(w, &scheduler_ops, w->scheduler);
 }
 
 /* ---- allocator and scheduler ---- */
@@ -183,7 +227,8 @@ static void schedule(struct world *w)
         world_copy_id(id, t->id);
         if (t->status->state == SKEP__TASK_STATE__TASK_NEW && wanted) {
             delta_state(w, t, SKEP__TASK_STATE__TASK_PENDING, "pending task scheduling", "");
-        } else if (t->status->state == SKEP__TASK_STATE__TASK_PENDING && wanted) {
+        } else if (t->status->state == SKEP__TASK_STATE__TASK_PENDING && wanted &&
+                   w->scheduler == NULL) {
             const Skep__Node *own = store_node(w->store, t->node_id);
             const char *node_id = t->node_id;
 
@@ -203,10 +248,10 @@ static void schedule(struct world *w)
 
 void world_tick(struct world *w)
 {
-    run_orchestrator(w);
+    run_cores(w);
     schedule(w);
     world_agents_tick(w);
-    run_orchestrator(w);
+    run_cores(w);
     w->now_ms += WORLD_TICK_MS;
     w->wall_ns += WORLD_TICK_MS * INT64_C(1000000);
 }
@@ -394,15 +439,19 @@ void world_init(struct world *w, uint64_t seed)
     w->tx = store_tx_new();
     w->orch = orchestrator_new();
     add_cluster(w);
-    world_change_leader(w);
+    add_core(w, &orchestrator_ops, w->orch);
 }
 
 void world_deinit(struct world *w)
 {
     for (size_t i = 0; i < w->agent_count; i++)
         free(w->agents[i].containers);
-    free(w->flight);
+    for (size_t i = 0; i < w->core_count; i++) {
+        drop(&w->cores[i]);
+        store_tx_free(w->cores[i].tx);
+    }
     orchestrator_free(w->orch);
+    scheduler_free(w->scheduler);
     store_tx_free(w->tx);
     store_free(w->store);
 }

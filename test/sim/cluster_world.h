@@ -1,6 +1,6 @@
-/* A cluster without its network and disks: one store, the orchestrator core as the leader runs it,
- * a plain allocator and scheduler, and agents that step their tasks, all in virtual time. Used by
- * scenario tests (test/lib/orchestrator_script.h) and by the random simulation
+/* A cluster without its network and disks: one store, the orchestrator (and the scheduler) as the
+ * leader runs them, a plain allocator, and agents that step their tasks, all in virtual time. Used
+ * by scenario tests (test/lib/orchestrator_script.h) and by the random simulation
  * (cluster_random.h). Deterministic: the seed and the calls decide everything.
  *
  * What a container does is in its image's name: "reject" (cannot be prepared), "fail" (cannot be
@@ -11,8 +11,9 @@
 
 #include "common/arena.h"
 #include "managerd/orchestrator/orchestrator.h"
+#include "managerd/scheduler/scheduler.h"
 
-enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64 };
+enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64, WORLD_CORES = 2 };
 
 /* A container as its agent knows it. */
 struct world_container {
@@ -30,6 +31,17 @@ struct world_agent {
     size_t container_count, container_capacity;
 };
 
+/* A leader core as the manager runs it: one transaction on its way at a time. */
+struct world_core {
+    const struct core_ops *ops;
+    void *core;
+    struct store_tx *tx;
+    uint64_t run_at_ms;
+    uint8_t *flight;
+    size_t flight_size;
+    uint64_t flight_lands_ms;
+};
+
 struct world {
     struct store *store;
     uint64_t index;
@@ -37,23 +49,23 @@ struct world {
     int64_t wall_ns;
     struct prng prng;
     struct orchestrator *orch;
-    uint64_t run_at_ms;
+    struct scheduler *scheduler; /* NULL: a plain one of the world's own */
+    struct world_core cores[WORLD_CORES];
+    size_t core_count;
     struct store_tx *tx;
     struct world_agent agents[WORLD_AGENTS_MAX];
     size_t agent_count;
     store_event_fn *watch;    /* sees every change */
     void (*check)(void *ctx); /* called after every transaction */
     void *watch_ctx;
-    /* The orchestrator's transaction on its way to commit. */
-    uint8_t *flight;
-    size_t flight_size;
-    uint64_t flight_lands_ms;
-    uint32_t flight_ticks_max;        /* 0: commits at once */
-    uint64_t run_count, change_count; /* runs of the orchestrator; those that changed something */
+    uint32_t flight_ticks_max; /* how long a core's transaction is on its way; 0: not at all */
+    uint64_t run_count, change_count; /* runs of cores; those that changed something */
     struct err e;
 };
 
 void world_init(struct world *w, uint64_t seed);
+/* From now on the product's scheduler places tasks. */
+void world_use_scheduler(struct world *w);
 void world_deinit(struct world *w);
 struct core_env world_env(struct world *w);
 
@@ -63,7 +75,7 @@ int world_apply(struct world *w, struct store_tx *tx);
 void world_tick(struct world *w);
 void world_run_ms(struct world *w, uint64_t ms);
 
-/* What the orchestrator has in flight is refused. */
+/* What the cores have in flight is refused. */
 void world_drop_flight(struct world *w);
 /* Another manager leads from now on; what the old one had in flight is lost. */
 void world_change_leader(struct world *w);
