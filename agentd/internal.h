@@ -60,7 +60,7 @@ struct watch {
     struct events *events;
     struct loop_timer ping_timer, list_timer, info_timer;
     struct engine_call *list_call, *info_call;
-    bool ping_busy, list_again;
+    bool ping_busy, list_again, events_up;
     bool up;     /* the last ping was answered */
     bool listed; /* `found` is a list of this identity's containers */
     char fault[FAULT_COUNT][128];

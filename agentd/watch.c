@@ -234,13 +234,19 @@ static void list_fired(void *ctx, uint64_t now_ms)
 
 static void events_up(void *ctx)
 {
-    watch_list(ctx);
+    struct agent *ag = ctx;
+
+    ag->watch.events_up = true;
+    watch_list(ag);
 }
 
 static void events_down(void *ctx, const struct err *why)
 {
-    (void)ctx;
-    log_warn("engine.events", "state=lost error=\"%s\" next=reconnect", why->message);
+    struct agent *ag = ctx;
+
+    if (ag->watch.events_up) /* once per loss, not per attempt */
+        log_warn("engine.events", "state=lost error=\"%s\" next=reconnect", why->message);
+    ag->watch.events_up = false;
 }
 
 static void events_hint(void *ctx, const char *container_id, const char *task_id)
@@ -309,8 +315,10 @@ static void ping_done(void *ctx, const struct engine_response *r)
     w->up = false;
     if (r->rc == -ERR_TIMEOUT)
         plain_format(text, sizeof(text), "engine unresponsive");
+    else if (r->rc == -ERR_UNAVAILABLE)
+        plain_format(text, sizeof(text), "engine unavailable");
     else
-        plain_format(text, sizeof(text), "engine unavailable: %s", r->err.message);
+        plain_format(text, sizeof(text), "%s", r->err.message);
     watch_set_fault(ag, FAULT_PING, text);
 }
 
