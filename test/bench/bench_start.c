@@ -143,24 +143,31 @@ static bool agent_is_done(void)
     return fake_manager_count(manager, SKEP__TASK_STATE__TASK_RUNNING) == REPLICAS;
 }
 
+static size_t containers_left;
+
+static void counted(void *ctx, const struct engine_response *r)
+{
+    struct container_entry *list;
+    struct err e;
+
+    (void)ctx;
+    ASSERT(r->rc == 0 && container_parse_list(r, &list, &containers_left, &e) == 0);
+    free(list);
+}
+
+/* Asks the engine twice a second. */
 static bool agent_is_removed(void)
 {
     static uint64_t asked_ms;
-    static bool empty;
-    char command[256];
+    struct err e;
 
-    /* counted by the engine, twice a second */
-    if (clock_now_ms() < asked_ms + 500)
-        return empty;
-    asked_ms = clock_now_ms();
-    (void)snprintf(command, sizeof(command), "docker -H unix://%s ps -aq | wc -l", socket_path);
-    FILE *f = popen(command, "r");
-    int count = -1;
-
-    ASSERT(f != NULL && fscanf(f, "%d", &count) == 1);
-    (void)pclose(f);
-    empty = count == 0;
-    return empty;
+    if (containers_left > 0 && clock_now_ms() >= asked_ms + 500) {
+        asked_ms = clock_now_ms();
+        ASSERT(container_list(engine, fake_manager_cluster_id(manager),
+                              fake_manager_node_id(manager), (struct docker_reply){ counted, NULL },
+                              &e) != NULL);
+    }
+    return containers_left == 0;
 }
 
 static double measure_agent(void)
@@ -187,6 +194,7 @@ static void clear_agent(void)
     for (unsigned i = 0; i < REPLICAS; i++)
         fake_manager_remove(manager, first_number + i);
     first_number += REPLICAS;
+    containers_left = REPLICAS;
     run_until(agent_is_removed);
 }
 
