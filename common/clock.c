@@ -24,6 +24,13 @@ uint64_t clock_now_ms(void)
     return clock_now_ns() / 1000000u;
 }
 
+uint64_t clock_thread_ns(void)
+{
+    struct timespec t = read_clock(CLOCK_THREAD_CPUTIME_ID);
+
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 int64_t clock_wall_ns(void)
 {
     struct timespec t = read_clock(CLOCK_REALTIME);

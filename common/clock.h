@@ -9,6 +9,8 @@
 uint64_t clock_now_ms(void);
 /* The same clock in nanoseconds, for measurements. */
 uint64_t clock_now_ns(void);
+/* Processor time of the calling thread: what a measurement on a busy machine can be based on. */
+uint64_t clock_thread_ns(void);
 /* Wall clock, nanoseconds since 1970. Only for display, certificates and stored timestamps. */
 int64_t clock_wall_ns(void);
 
