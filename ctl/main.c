@@ -28,6 +28,7 @@ int main(int argc, char **argv)
         .now_ns = clock_wall_ns(),
     };
 
-    (void)signal(SIGPIPE, SIG_DFL); /* `ctl … | head` ends quietly */
+    (void)setvbuf(stderr, NULL, _IOLBF, 0); /* a line of a log is one write */
+    (void)signal(SIGPIPE, SIG_DFL);         /* `ctl … | head` ends quietly */
     return cmd_main(&c, argc - 1, argv + 1);
 }

@@ -103,6 +103,8 @@ static void print_message(struct logs *l, const Skep__LogMessage *m)
     char time[TEXT_TIME_MAX];
     const char *label = raw || l->tty ? "" : label_of(l, m);
 
+    if (m->is_stderr)
+        (void)fflush(c->out); /* lines of both streams keep their order on a terminal */
     if (l->tty) {
         (void)fwrite(m->data.data, 1, m->data.len, out);
         return;
