@@ -85,7 +85,8 @@ static Skep__ServiceStatus *count_tasks(const struct control_env *env, const Ske
     Skep__ServiceStatus *status = ARENA_NEW(env->arena, Skep__ServiceStatus);
     struct store_iter it;
     const Skep__Task *t;
-    uint64_t wanted = 0;
+    bool job = service->spec->mode_case == SKEP__SERVICE_SPEC__MODE_GLOBAL_JOB;
+    uint64_t wanted = 0; /* of a job: still to be completed */
 
     skep__service_status__init(status);
     status->service_id = service->id;
@@ -95,7 +96,8 @@ static Skep__ServiceStatus *count_tasks(const struct control_env *env, const Ske
         bool lost = node != NULL && node->status != NULL &&
                     node->status->state == SKEP__NODE_STATE__NODE_DOWN;
 
-        if (t->desired_state <= SKEP__TASK_STATE__TASK_COMPLETE)
+        if (t->desired_state <= SKEP__TASK_STATE__TASK_COMPLETE &&
+            !(job && t->status->state >= SKEP__TASK_STATE__TASK_COMPLETE))
             wanted++;
         if (t->status->state == SKEP__TASK_STATE__TASK_RUNNING && !lost &&
             t->desired_state <= SKEP__TASK_STATE__TASK_COMPLETE)
