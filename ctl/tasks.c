@@ -131,8 +131,10 @@ static const char *task_name(struct ctl *c, const Skep__Task *t, const struct ob
     const Skep__Service *s = objects_service(services, t->service_id);
     const char *service =
         s != NULL && !flags_bool(c->flags, "no-resolve") ? service_name(s) : t->service_id;
+    bool slots = s != NULL && s->spec != NULL && /* those of jobs begin with 0 */
+                 s->spec->mode_case == SKEP__SERVICE_SPEC__MODE_REPLICATED_JOB;
 
-    if (t->slot != 0)
+    if (t->slot != 0 || slots)
         return arena_printf(&c->arena, "%s.%" PRIu64, service, t->slot);
     return arena_printf(&c->arena, "%s.%s", service, t->node_id[0] != '\0' ? t->node_id : t->id);
 }
