@@ -97,6 +97,7 @@ void replicated_job_pass(struct pass *p)
         service_add_task(p, &fresh, &first_try);
         active++;
     }
+    reaper_slots(p);
 }
 
 /* ---- global jobs ---- */
@@ -109,8 +110,9 @@ static bool node_ready(const struct pass *p, const Skep__Node *node)
 }
 
 /* What was interrupted does not count: the node gets a new task when it is back. */
-static void give_up(struct pass *p, const struct slot *s)
+static void give_up(struct pass *p, struct slot *s)
 {
+    s->touched = true;
     for (size_t i = 0; i < s->task_count && pass_room(p); i++) {
         if (s->tasks[i]->status->state != SKEP__TASK_STATE__TASK_COMPLETE)
             pass_discard(p, s->tasks[i]);
@@ -154,4 +156,5 @@ void global_job_pass(struct pass *p)
         tend_node(p, order > 0 ? &fresh : s, (const Skep__Node *)o);
         o = store_after(store, SKEP__KIND__KIND_NODE, object_id(o));
     }
+    reaper_slots(p);
 }

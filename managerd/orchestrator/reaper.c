@@ -1,6 +1,8 @@
 /* The task reaper: which tasks need not be remembered any longer. swarmkit
  * manager/orchestrator/taskreaper; features.md 3.8.
  *
+ * DEVIATION: failed tasks of jobs are trimmed as well, or a job that fails for ever grows for ever;
+ * completed ones stay until the next iteration, because they are counted.
  * DEVIATION: the newest task of a slot without a wanted one stays whatever the limit says, because
  * it is what tells that the slot is done. */
 #include "managerd/orchestrator/internal.h"
@@ -40,10 +42,15 @@ static bool node_gone(const struct pass *p, const Skep__Task *t)
     return t->node_id[0] != '\0' && pass_node(p, t->node_id) == NULL;
 }
 
+static bool completed(const Skep__Task *t)
+{
+    return t->status->state == SKEP__TASK_STATE__TASK_COMPLETE;
+}
+
 static void reap_slot(struct pass *p, const struct slot *s, size_t limit)
 {
+    bool newest = true, job = service_is_job(p->service);
     size_t kept = 0;
-    bool newest = true;
 
     for (size_t i = s->task_count; i-- > 0 && pass_room(p);) {
         const Skep__Task *t = s->tasks[i];
@@ -55,7 +62,7 @@ static void reap_slot(struct pass *p, const struct slot *s, size_t limit)
         }
         bool tells = newest && s->wanted_count == 0;
         newest = false;
-        if (task_wanted(t) || !task_over(t))
+        if (task_wanted(t) || !task_over(t) || (job && completed(t)))
             continue;
         if (kept < limit || tells || still_counted(p, t))
             kept++;
