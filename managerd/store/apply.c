@@ -203,6 +203,15 @@ static int check_task(const struct apply *a, const Skep__Task *from, const Skep_
 
 /* ---- actions ---- */
 
+/* A task computed before its service was removed may be applied after: it would have no spec. */
+static int check_task_spec(const struct apply *a, const Skep__Task *t)
+{
+    if (t->service_id[0] == '\0' || store_task_revision(a->s, t) != NULL)
+        return 0;
+    return err_set(a->e, ERR_NOT_FOUND, "task %s: version %lu of service %s is gone", t->id,
+                   (unsigned long)t->spec_version, t->service_id);
+}
+
 static int apply_create(struct apply *a, const Skep__StoreAction *action)
 {
     const ProtobufCMessage *object;
@@ -218,6 +227,8 @@ static int apply_create(struct apply *a, const Skep__StoreAction *action)
     if (kind == SKEP__KIND__KIND_CLUSTER && store_cluster(a->s) != NULL)
         return err_set(a->e, ERR_EXISTS, "the cluster object already exists");
     rc = check_name(a, kind, object, NULL);
+    if (rc == 0 && kind == SKEP__KIND__KIND_TASK)
+        rc = check_task_spec(a, (const Skep__Task *)object);
     if (rc < 0)
         return rc;
     Skep__Meta meta = SKEP__META__INIT;

@@ -488,6 +488,23 @@ START_TEST(bytes_that_are_no_transaction)
 }
 END_TEST
 
+/* A task that was computed before its service went must not outlive it without a spec: no agent
+ * could run it, and nobody would stop it. */
+START_TEST(task_needs_its_spec)
+{
+    struct fixture x;
+
+    fixture_init(&x, 1);
+    Skep__Task *t = fixture_task(&x, "t1", "svc", 1);
+    ck_assert_int_eq(fixture_add(&x, t), -ERR_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(x.e.message, "is gone"));
+    ck_assert_int_eq(fixture_add(&x, fixture_service(&x, "svc", "web", 1)), 0);
+    t = fixture_task(&x, "t1", "svc", 1);
+    ck_assert_int_eq(fixture_add(&x, t), 0);
+    fixture_deinit(&x);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("store apply");
@@ -495,6 +512,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, a_refused_transaction_changes_nothing, 0, ARRAY_LEN(refusals));
+    tcase_add_test(tc, task_needs_its_spec);
     tcase_add_test(tc, meta_follows_the_log);
     tcase_add_loop_test(tc, deltas_are_merged, 0, ARRAY_LEN(delta_cases));
     tcase_add_test(tc, a_delta_of_a_gone_task_is_skipped);

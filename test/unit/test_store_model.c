@@ -23,6 +23,7 @@ struct model_service {
 };
 struct model {
     struct model_task tasks[OBJECTS];
+    bool touched[8]; /* services with an action in the current transaction */
     struct model_service services[8];
 };
 
@@ -70,12 +71,15 @@ static bool step_task(struct model *m)
     }
     if (what <= 2) {
         int service = pick(8);
+        if (m->touched[service])
+            return true; /* which version is current is known after the transaction */
+        const Skep__Service *stored = store_service(f.s, numbered("service", service));
         Skep__Task *task = fixture_task(&f, id, numbered("service", service), (uint64_t)pick(5));
 
-        task->spec_version = m->services[service].spec_version;
+        task->spec_version = stored != NULL ? stored->meta->spec_version : 0;
         store_tx_create(f.tx, &task->base);
-        if (t->exists)
-            return false;
+        if (t->exists || stored == NULL)
+            return false; /* no task without its spec */
         *t = (struct model_task){ true, task->slot, task->spec_version, service, -1, 64, 512 };
         return true;
     }
@@ -103,6 +107,7 @@ static bool step_service(struct model *m, uint64_t index)
     Skep__Service *service = fixture_service(&f, numbered("service", i),
                                              numbered(pick(2) > 0 ? "NAME" : "name", name), 1);
 
+    m->touched[i] = true;
     if (what == 0) {
         store_tx_remove(f.tx, SKEP__KIND__KIND_SERVICE, service->id, 0);
         bool fine = s->exists;
@@ -259,6 +264,7 @@ START_TEST(random_transactions)
         int actions = 1 + pick(6);
         bool fine = true;
 
+        memset(m.touched, 0, sizeof(m.touched));
         for (int i = 0; i < actions && fine; i++)
             fine = pick(4) > 0 ? step_task(&m) : step_service(&m, f.index + 1);
         uint8_t *data;

@@ -73,6 +73,15 @@ says_not() {
     report 0 "$why"
 }
 
+# at_most WHY LIMIT VALUE: a number that has a limit; says both.
+at_most() {
+    if [ -n "$3" ] && [ "$3" -le "$2" ]; then
+        report 0 "$1: $3 of at most $2"
+    else
+        report 1 "$1: ${3:-nothing}, more than $2"
+    fi
+}
+
 # eventually SECONDS WHY COMMAND...: the command succeeds within that time. Says how long it took.
 eventually() {
     local seconds=$1 why=$2 start=${EPOCHREALTIME/./} took out
