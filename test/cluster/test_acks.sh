@@ -1,7 +1,7 @@
 #!/bin/bash
 # No acknowledged change is lost, whatever dies while it is made.
 # lab: -m 3 -w 0
-# seconds: 200
+# seconds: 360
 . "$(dirname "$0")/lib/test.sh"
 acks=$(mktemp) stop=$(mktemp)
 trap 'rm -f "$acks" "$stop"' EXIT

@@ -1,7 +1,7 @@
 #!/bin/bash
 # kill -9 of every daemon: containers elsewhere are not touched, the desired state is reached again.
 # lab: -m 3 -w 2
-# seconds: 240
+# seconds: 400
 . "$(dirname "$0")/lib/test.sh"
 
 # killed HOST DAEMON: kills it while 8 tasks run, starts it again, and checks what must hold. An engine

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Power cuts of whole hosts: their tasks move, the rest is not touched, and everybody comes back.
 # lab: -m 3 -w 2
-# seconds: 300
+# seconds: 480
 . "$(dirname "$0")/lib/test.sh"
 
 # A cut-off host's tasks run elsewhere; the others' containers are the same.

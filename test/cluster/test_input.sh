@@ -1,7 +1,7 @@
 #!/bin/bash
 # Bad input: refused at once, with a sentence that names what is wrong and what would be right.
 # lab: -m 1 -w 1
-# seconds: 120
+# seconds: 240
 . "$(dirname "$0")/lib/test.sh"
 
 new() { ctl service create --detach "$@"; }

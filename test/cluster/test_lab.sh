@@ -1,7 +1,7 @@
 #!/bin/bash
 # The lab itself: hosts are hosts, faults are what they say, and nothing is left behind.
 # lab: own
-# seconds: 120
+# seconds: 240
 . "$(dirname "$0")/lib/test.sh"
 export SKEP_LAB_DIR=/run/skep-labtest-$$ LAB_NO_CLUSTER=1
 second=/run/skep-labtest2-$$

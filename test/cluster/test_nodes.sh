@@ -1,7 +1,7 @@
 #!/bin/bash
 # Nodes: drain, pause, labels, promote, demote, leave, removal.
 # lab: own
-# seconds: 240
+# seconds: 400
 . "$(dirname "$0")/lib/test.sh"
 export SKEP_LAB_DIR=/run/skep-nodes-$$
 trap 'lab down' EXIT

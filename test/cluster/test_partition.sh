@@ -2,7 +2,7 @@
 # Cut links: a leader cut off steps back and answers nothing stale, a worker cut off keeps its containers
 # and gives them up when it returns, and a half-open mesh does not make the leaders change all the time.
 # lab: -m 3 -w 2
-# seconds: 300
+# seconds: 480
 . "$(dirname "$0")/lib/test.sh"
 
 cut_off() { # HOST OTHERS...

@@ -2,7 +2,7 @@
 # Frozen processes: a paused leader is replaced and serves nothing stale when it wakes; a hung engine
 # does not silence its agent, and its tasks are not doubled.
 # lab: -m 3 -w 2
-# seconds: 240
+# seconds: 400
 . "$(dirname "$0")/lib/test.sh"
 
 stays_ready() {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two of three managers dead: the third says so at once, who was seen when, and what to do.
 # lab: -m 3 -w 1
-# seconds: 150
+# seconds: 300
 . "$(dirname "$0")/lib/test.sh"
 
 check "a service of 4" create steady 4
