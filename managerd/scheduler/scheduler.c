@@ -528,39 +528,43 @@ static bool has_hope(const struct scheduler *s, const struct group *g)
     return g->node_epoch != s->node_epoch || (g->blocked_by_use && g->use_epoch != s->use_epoch);
 }
 
+/* Returns when to come back to this group. */
+static uint64_t retry_group(const struct round *r, struct group *g, bool *tried)
+{
+    struct scheduler *s = r->s;
+    uint64_t now = r->env->now_ms, due = s->retried_ms + SCHEDULER_RETRY_MS;
+
+    if (has_hope(s, g)) {
+        if (s->retried_ms != 0 && now < due)
+            return due; /* with its explanation, if that is due earlier */
+        *tried = true;
+        if (!place_group(r, g))
+            return now;
+    } else if (g->explain_at_ms <= now) {
+        explain_group(r, g);
+    }
+    return g->waiting_count > 0 ? g->explain_at_ms : CORE_NEVER;
+}
+
 /* Tries blocked groups again. Returns when to come back. */
 static uint64_t retry(const struct round *r)
 {
     struct scheduler *s = r->s;
-    uint64_t now = r->env->now_ms, due = s->retried_ms + SCHEDULER_RETRY_MS, next = CORE_NEVER;
     struct list *last = s->blocked.prev; /* groups that stay blocked go behind it */
+    uint64_t next = CORE_NEVER;
     bool tried = false, end = list_empty(&s->blocked);
 
     for (struct list *l = s->blocked.next, *after; !end; l = after) {
-        struct group *g = CONTAINER_OF(l, struct group, queue);
-
         after = l->next;
         end = l == last;
-        if (has_hope(s, g) && s->retried_ms != 0 && now < due) {
-            next = MIN(next, due);
-        } else if (has_hope(s, g)) {
-            tried = true;
-            if (!place_group(r, g)) {
-                next = now;
-                break;
-            }
-        } else if (g->explain_at_ms <= now) {
-            explain_group(r, g);
-        }
-        if (g->waiting_count > 0)
-            next = MIN(next, g->explain_at_ms);
+        next = MIN(next, retry_group(r, CONTAINER_OF(l, struct group, queue), &tried));
         if (store_tx_full(r->tx)) {
-            next = now;
+            next = r->env->now_ms;
             break;
         }
     }
     if (tried)
-        s->retried_ms = now;
+        s->retried_ms = r->env->now_ms;
     return next;
 }
 

@@ -379,6 +379,28 @@ START_TEST(explanations_are_renewed_slowly)
 }
 END_TEST
 
+/* An explanation that is due while the next try has to wait must not make it run in circles. */
+START_TEST(it_never_asks_to_run_at_once_for_nothing)
+{
+    core_rig_add(&rig, service("web"));
+    add_tasks("web", 1, 1);
+    core_rig_run(&rig);
+    rig.now_ms = 1000 + SCHEDULER_EXPLAIN_MS - 10;
+    Skep__Node *n = fixture_node(&rig.f, "n1", "n1");
+    n->status->state = SKEP__NODE_STATE__NODE_DOWN;
+    core_rig_add(&rig, n);
+    ck_assert_uint_eq(core_rig_run(&rig), 1000 + SCHEDULER_EXPLAIN_MS); /* tried, not explained */
+    n->id = n->description->hostname = fixture_str(&rig.f, "n2");
+    core_rig_add(&rig, n);
+    uint64_t due = rig.now_ms + SCHEDULER_RETRY_MS;
+    rig.now_ms += 15;
+    ck_assert_uint_eq(core_rig_run(&rig), due);
+    rig.now_ms = due;
+    ck_assert_uint_eq(core_rig_run(&rig), CORE_NEVER);
+    ck_assert_str_eq(error_of("web-1"), "no suitable node (2 nodes not available for new tasks)");
+}
+END_TEST
+
 START_TEST(a_task_that_is_stopped_while_it_waits_ends)
 {
     core_rig_add(&rig, service("web"));
@@ -752,6 +774,7 @@ int main(void)
     tcase_add_test(tc, preassigned_tasks_are_only_checked);
     tcase_add_test(tc, a_waiting_task_is_tried_again_when_it_may_help);
     tcase_add_test(tc, explanations_are_renewed_slowly);
+    tcase_add_test(tc, it_never_asks_to_run_at_once_for_nothing);
     tcase_add_test(tc, a_task_that_is_stopped_while_it_waits_ends);
     tcase_add_test(tc, a_refused_transaction_is_taken_back);
     tcase_add_test(tc, the_node_vanishes_while_the_decision_is_in_flight);
