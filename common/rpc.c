@@ -8,35 +8,24 @@
 #include "common/assert.h"
 #include "common/rpc_conn.h"
 
-/* nng's own threads live as long as any rpc object does. */
-static struct {
-    pthread_mutex_t lock;
-    unsigned users;
-} library = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static int library_use(struct err *e)
+/* nng's threads start with the first use and stay: nng_fini() may pull the ground from under a
+ * connection that is still being freed, and a process that ends needs no such thing. */
+static int library_start(struct err *e)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static bool started;
     int rc = 0;
 
-    (void)pthread_mutex_lock(&library.lock);
-    if (library.users == 0) {
+    (void)pthread_mutex_lock(&lock);
+    if (!started) {
         /* nng starts several threads per core; an arena for each of them would cost more than the
          * rest of an idle daemon. */
         (void)mallopt(M_ARENA_MAX, 2);
         rc = tls_engine_register(e);
+        started = rc == 0;
     }
-    if (rc == 0)
-        library.users++;
-    (void)pthread_mutex_unlock(&library.lock);
+    (void)pthread_mutex_unlock(&lock);
     return rc;
-}
-
-static void library_unuse(void)
-{
-    (void)pthread_mutex_lock(&library.lock);
-    if (--library.users == 0)
-        nng_fini();
-    (void)pthread_mutex_unlock(&library.lock);
 }
 
 struct rpc *rpc_new(struct loop *l, struct err *e)
@@ -46,7 +35,7 @@ struct rpc *rpc_new(struct loop *l, struct err *e)
     rpc->loop = l;
     buf_init(&rpc->scratch, RPC_MESSAGE_BYTES_MAX);
     rpc->inbox = inbox_new(l, RPC_INBOX_RECORDS_MAX, e);
-    if (rpc->inbox == NULL || library_use(e) < 0) {
+    if (rpc->inbox == NULL || library_start(e) < 0) {
         inbox_free(rpc->inbox);
         free(rpc);
         return NULL;
@@ -79,7 +68,6 @@ void rpc_free(struct rpc *rpc)
 {
     if (rpc == NULL)
         return;
-    library_unuse();
     loop_timer_cancel(rpc->loop, &rpc->graves_timer);
     dig_up(rpc, 0);
     inbox_free(rpc->inbox);

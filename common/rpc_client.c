@@ -412,7 +412,7 @@ static void stop_dialing(struct rpc_client *c)
     if (c->dialer != NULL)
         nng_stream_dialer_close(c->dialer);
     if (c->dial_aio != NULL) {
-        nng_aio_stop(c->dial_aio);
+        nng_aio_wait(c->dial_aio); /* not stop: nng's cancelling may touch what closing frees */
         /* Connected, but not yet handed over. */
         if (inbox_cancel(c->rpc->inbox, c) > 0 && nng_aio_result(c->dial_aio) == 0)
             nng_stream_free(nng_aio_get_output(c->dial_aio, 0));

@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -5,7 +6,12 @@
 #include "common/rpc.h"
 #include "common/rpc_conn.h"
 
-enum { SWEEPS_PER_HANDSHAKE = 10, ACCEPT_RETRY_MS = 100, PINGS_PER_SWEEP_MAX = 16 };
+enum {
+    SWEEPS_PER_HANDSHAKE = 10,
+    TRIM_AFTER_CLOSED = 128,
+    ACCEPT_RETRY_MS = 100,
+    PINGS_PER_SWEEP_MAX = 16
+};
 
 /* One accepted connection. */
 struct link {
@@ -44,6 +50,7 @@ struct rpc_server {
     struct link *handshakes; /* newest first */
     struct rpc_call *calls;
     struct rpc_server_stats stats;
+    uint32_t closed_count; /* since memory was last given back */
     bool dead;
 };
 
@@ -133,6 +140,7 @@ static void link_close(struct link *l)
     link_remove(l);
     rpc_conn_free(l->conn);
     rpc_bury(s->rpc, l);
+    s->closed_count++;
 }
 
 /* A link that cannot take its answer is of no use to anybody. */
@@ -480,6 +488,11 @@ static void sweep(void *ctx, uint64_t now_ms)
             (l->stranger && now_ms - l->accepted_ms >= RPC_STRANGER_MS_MAX))
             link_close(l);
     }
+    if (s->closed_count >= TRIM_AFTER_CLOSED && s->stats.handshake_count == 0) {
+        (void)malloc_trim(
+            0); /* a wave of connections is over: their buffers go back to the kernel */
+        s->closed_count = 0;
+    }
     loop_timer_set(s->rpc->loop, &s->sweep_timer, now_ms + sweep_ms, sweep, s);
 }
 
@@ -575,7 +588,7 @@ void rpc_server_free(struct rpc_server *s)
     if (s->listener != NULL)
         nng_stream_listener_close(s->listener);
     if (s->accept_aio != NULL) {
-        nng_aio_stop(s->accept_aio);
+        nng_aio_wait(s->accept_aio); /* not stop: nng's cancelling may touch what closing frees */
         /* Accepted, but not yet handed over. */
         if (inbox_cancel(s->rpc->inbox, s) > 0 && nng_aio_result(s->accept_aio) == 0)
             nng_stream_free(nng_aio_get_output(s->accept_aio, 0));

@@ -257,8 +257,9 @@ static int finish(nng_tls_engine_conn *conn)
 }
 
 /* nng closes at once on an error, and bytes of the client that arrive then make the kernel send a
- * reset, which can overtake the alert that tells the client why. So a refusing server reads on
- * until the client closes or the RPC layer's handshake deadline does. */
+ * reset, which can overtake the alert that tells the client why. A client whose certificate is
+ * refused has more on the way, so the server reads on until the client closes, or the RPC layer's
+ * handshake deadline does. */
 static int linger(nng_tls_engine_conn *conn)
 {
     uint8_t waste[512];
@@ -284,8 +285,9 @@ static int conn_handshake(nng_tls_engine_conn *conn)
         /* Whatever the peer disliked about a resumed session, a new one may pass. */
         if (!conn->server)
             tls_session_forget(conn->credentials->context, conn->address);
+        conn->lingering = conn->server && (rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED ||
+                                           rc == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE);
         rc = fail(conn, rc);
-        conn->lingering = conn->server && rc == NNG_EPEERAUTH;
         return conn->lingering ? linger(conn) : rc;
     }
     return finish(conn);
