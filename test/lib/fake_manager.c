@@ -7,8 +7,10 @@
 
 #include "common/arena.h"
 #include "common/assert.h"
+#include "common/clock.h"
 #include "common/identity.h"
 #include "common/message.h"
+#include "proto/ca.pb-c.h"
 #include "test/lib/pki.h"
 
 enum { TASKS_MAX = 2000, OBJECTS_MAX = 64, HEARTBEAT_MS = 200, NODE = 1, MANAGER = 2 };
@@ -36,6 +38,7 @@ struct fake_manager {
     Skep__NodeDescription *description;
     struct fake_manager_stats stats;
     Skep__LogSubscription *subscription;
+    enum tls_role renew_role; /* NONE: nothing to renew */
     bool logs_changed, logs_done, logs_stop;
     uint32_t logs_pause_ms;
     struct buf logs, logs_error;
@@ -110,8 +113,9 @@ static bool anything_new(const struct fake_manager *m)
     return m->secrets_sent != m->secret_count || m->configs_sent != m->config_count;
 }
 
-static void on_session(struct fake_manager *m, struct rpc_call *call, const Skep__SessionRequest *q)
+static void on_session(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__SessionRequest *q = body;
     Skep__SessionResponse r = SKEP__SESSION_RESPONSE__INIT;
 
     m->stats.sessions++;
@@ -126,8 +130,9 @@ static void on_session(struct fake_manager *m, struct rpc_call *call, const Skep
     rpc_reply(call, &r.base);
 }
 
-static void on_beat(struct fake_manager *m, struct rpc_call *call, const Skep__HeartbeatRequest *q)
+static void on_beat(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__HeartbeatRequest *q = body;
     Skep__HeartbeatResponse r = SKEP__HEARTBEAT_RESPONSE__INIT;
 
     m->stats.beats++;
@@ -136,21 +141,50 @@ static void on_beat(struct fake_manager *m, struct rpc_call *call, const Skep__H
         m->description = (Skep__NodeDescription *)message_clone(&q->description->base);
     }
     r.heartbeat_ms = HEARTBEAT_MS;
+    r.renew_certificate = m->renew_role != TLS_ROLE_NONE;
     rpc_reply(call, &r.base);
 }
 
-static void on_assignments(struct fake_manager *m, struct rpc_call *call,
-                           const Skep__AssignmentsRequest *q)
+static void on_renew(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__CertificateRenewRequest *q = body;
+    Skep__CertificateRenewResponse r = SKEP__CERTIFICATE_RENEW_RESPONSE__INIT;
+    struct buf pem = BUF_INIT(X509_PEM_BYTES_MAX);
+    int64_t now_ns = clock_wall_ns();
+    struct x509_issue issue = { .csr_pem = q->csr_pem.data,
+                                .csr_size = q->csr_pem.len,
+                                .identity = { .node = pki_id(NODE),
+                                              .cluster = m->pki.cluster,
+                                              .role = m->renew_role,
+                                              .not_after_ns = now_ns + 86400000000000 },
+                                .now_ns = now_ns };
+
+    m->stats.renewals++;
+    ASSERT(x509_ca_issue(m->pki.ca, &issue, &pem, NULL) == 0);
+    m->renew_role = TLS_ROLE_NONE;
+    r.certificate_pem = (ProtobufCBinaryData){ pem.size, pem.data };
+    r.root_ca_pem = (ProtobufCBinaryData){ strlen(m->pki.root_pem), (uint8_t *)m->pki.root_pem };
+    rpc_reply(call, &r.base);
+    buf_deinit(&pem);
+}
+
+void fake_manager_renew(struct fake_manager *m, enum tls_role role)
+{
+    m->renew_role = role;
+}
+
+static void on_assignments(struct fake_manager *m, struct rpc_call *call, const void *body)
+{
+    const Skep__AssignmentsRequest *q = body;
     if (q->since == 0 || q->since != m->token || anything_new(m))
         answer_assignments(m, call, q->since == 0 || q->since != m->token);
     else
         m->parked = call;
 }
 
-static void on_report(struct fake_manager *m, struct rpc_call *call,
-                      const Skep__TaskStatusRequest *q)
+static void on_report(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__TaskStatusRequest *q = body;
     Skep__TaskStatusResponse r = SKEP__TASK_STATUS_RESPONSE__INIT;
     struct arena a = { 0 };
 
@@ -189,18 +223,18 @@ static void answer_subscriptions(struct fake_manager *m, struct rpc_call *call)
     rpc_reply(call, &r.base);
 }
 
-static void on_subscriptions(struct fake_manager *m, struct rpc_call *call,
-                             const Skep__LogSubscriptionsRequest *q)
+static void on_subscriptions(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__LogSubscriptionsRequest *q = body;
     if (q->since == 0 || m->logs_changed)
         answer_subscriptions(m, call);
     else
         m->logs_parked = call;
 }
 
-static void on_publish(struct fake_manager *m, struct rpc_call *call,
-                       const Skep__LogPublishRequest *q)
+static void on_publish(struct fake_manager *m, struct rpc_call *call, const void *body)
 {
+    const Skep__LogPublishRequest *q = body;
     Skep__LogPublishResponse r = SKEP__LOG_PUBLISH_RESPONSE__INIT;
 
     for (size_t i = 0; i < q->n_entries; i++)
@@ -223,18 +257,15 @@ static const struct {
     const ProtobufCMessageDescriptor *type;
     fake_handler *fn;
 } handlers[] = {
-    { SKEP__METHOD__METHOD_SESSION, &skep__session_request__descriptor,
-      (fake_handler *)on_session },
-    { SKEP__METHOD__METHOD_HEARTBEAT, &skep__heartbeat_request__descriptor,
-      (fake_handler *)on_beat },
-    { SKEP__METHOD__METHOD_ASSIGNMENTS, &skep__assignments_request__descriptor,
-      (fake_handler *)on_assignments },
-    { SKEP__METHOD__METHOD_TASK_STATUS, &skep__task_status_request__descriptor,
-      (fake_handler *)on_report },
+    { SKEP__METHOD__METHOD_SESSION, &skep__session_request__descriptor, on_session },
+    { SKEP__METHOD__METHOD_HEARTBEAT, &skep__heartbeat_request__descriptor, on_beat },
+    { SKEP__METHOD__METHOD_ASSIGNMENTS, &skep__assignments_request__descriptor, on_assignments },
+    { SKEP__METHOD__METHOD_TASK_STATUS, &skep__task_status_request__descriptor, on_report },
     { SKEP__METHOD__METHOD_LOG_SUBSCRIPTIONS, &skep__log_subscriptions_request__descriptor,
-      (fake_handler *)on_subscriptions },
-    { SKEP__METHOD__METHOD_LOG_PUBLISH, &skep__log_publish_request__descriptor,
-      (fake_handler *)on_publish },
+      on_subscriptions },
+    { SKEP__METHOD__METHOD_CERTIFICATE_RENEW, &skep__certificate_renew_request__descriptor,
+      on_renew },
+    { SKEP__METHOD__METHOD_LOG_PUBLISH, &skep__log_publish_request__descriptor, on_publish },
 };
 
 static void on_call(void *ctx, struct rpc_call *call, const struct rpc_peer *peer,

@@ -9,6 +9,7 @@
 #include "common/buf.h"
 #include "common/loop.h"
 #include "common/rpc.h"
+#include "common/tls.h"
 #include "proto/dispatcher.pb-c.h"
 
 struct fake_manager;
@@ -24,6 +25,9 @@ const char *fake_manager_cluster_id(const struct fake_manager *m);
 /* Closes the port and every connection; opens it again. */
 void fake_manager_down(struct fake_manager *m);
 void fake_manager_up(struct fake_manager *m);
+
+/* The next heartbeat's answer asks for a new certificate, of that role, and the call is served. */
+void fake_manager_renew(struct fake_manager *m, enum tls_role role);
 
 /* ---- what is assigned ---- */
 
@@ -59,7 +63,8 @@ Skep__TaskState fake_manager_state(const struct fake_manager *m, unsigned number
 unsigned fake_manager_count(const struct fake_manager *m, Skep__TaskState state);
 const Skep__NodeDescription *fake_manager_description(const struct fake_manager *m);
 struct fake_manager_stats {
-    unsigned sessions, beats, reports, backward; /* backward: states that went down */
+    unsigned sessions, beats, reports, renewals;
+    unsigned backward; /* states that went down */
 };
 struct fake_manager_stats fake_manager_stats(const struct fake_manager *m);
 

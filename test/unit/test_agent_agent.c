@@ -461,6 +461,30 @@ START_TEST(removes_what_managers_do_not_know)
 }
 END_TEST
 
+/* Told to renew: a new key and certificate, the same session, connections made anew use it. */
+START_TEST(renews_its_certificate)
+{
+    struct identity *id;
+    uint64_t stamp;
+    struct err e;
+
+    UNTIL(fake_manager_stats(manager).sessions == 1);
+    stamp = identity_stamp(state_dir);
+    fake_manager_renew(manager, TLS_ROLE_MANAGER);
+    UNTIL(identity_stamp(state_dir) != stamp);
+    ck_assert_int_eq(identity_load(state_dir, &id, &e), 0);
+    ck_assert_int_eq(id->tls.role, TLS_ROLE_MANAGER);
+    ck_assert_str_eq(id->tls.node.s, fake_manager_node_id(manager));
+    identity_free(id);
+    turns(120); /* it is loaded meanwhile */
+    ck_assert_uint_eq(fake_manager_stats(manager).sessions, 1);
+    ck_assert_uint_eq(fake_manager_stats(manager).renewals, 1);
+    fake_manager_down(manager);
+    fake_manager_up(manager);
+    UNTIL(fake_manager_stats(manager).sessions == 2);
+}
+END_TEST
+
 /* ---- leaving ---- */
 
 START_TEST(leaving_removes_everything)
@@ -666,6 +690,7 @@ int main(void)
     tcase_add_loop_test(tc, looks_at_bind_sources, 0, (int)ARRAY_LEN(binds));
     tcase_add_test(tc, reports_host_ports);
     tcase_add_test(tc, removes_what_managers_do_not_know);
+    tcase_add_test(tc, renews_its_certificate);
     tcase_add_test(tc, leaving_removes_everything);
     tcase_add_test(tc, ships_logs_and_ends);
     tcase_add_test(tc, log_request_with_a_path_reads_nothing);
