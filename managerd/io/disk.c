@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -37,6 +38,12 @@ static int ask(struct disk *d, enum disk_op op, const char *name)
     return ask_hook(d, &call, &unused);
 }
 
+/* Running out of descriptors or kernel memory passes, like running out of space: not fatal. */
+static int shortage(int rc, int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM ? -ERR_NO_SPACE : rc;
+}
+
 /* ---- the directory ---- */
 
 static int check_owner(const struct stat *st, const char *path, struct err *e)
@@ -50,12 +57,27 @@ static int check_owner(const struct stat *st, const char *path, struct err *e)
     return 0;
 }
 
+/* A new directory exists after its parent is synced. */
+static int sync_parent(const char *path, struct err *e)
+{
+    CLEANUP_FREE char *copy = xstrdup(path);
+    CLEANUP_CLOSE int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? err_errno(e, errno, "fsync the parent of %s", path) : 0;
+}
+
 static int open_dir(struct disk *d, const struct disk_options *o, struct err *e)
 {
     struct stat st;
 
-    if (o->create && mkdir(o->path, 0700) < 0 && errno != EEXIST)
+    if (o->create && mkdir(o->path, 0700) == 0) {
+        int rc = sync_parent(o->path, e);
+
+        if (rc < 0)
+            return rc;
+    } else if (o->create && errno != EEXIST) {
         return err_errno(e, errno, "create %s", o->path);
+    }
     if (lstat(o->path, &st) < 0)
         return err_errno(e, errno, "%s", o->path);
     if (!S_ISDIR(st.st_mode))
@@ -143,8 +165,10 @@ int disk_list(struct disk *d, struct disk_names *ret_names, struct err *e)
     int rc = 0;
 
     if (dir == NULL) {
+        int error = errno;
+
         mem_cleanup_close(&fd);
-        return err_errno(e, errno, "list %s", d->path);
+        return shortage(err_errno(e, error, "list %s", d->path), error);
     }
     for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;)
         rc = add_name(d, &n, entry->d_name, e);
@@ -214,7 +238,7 @@ static int open_file(struct disk *d, const char *name, int flags, struct disk_fi
     if (error == ELOOP)
         return err_set(e, ERR_PERMISSION, "%s/%s is a symbolic link", d->path, name);
     if (error != 0)
-        return err_errno(e, error, "open %s/%s", d->path, name);
+        return shortage(err_errno(e, error, "open %s/%s", d->path, name), error);
     int rc = check_owner(&st, name, e);
     if (rc < 0)
         return err_wrap(e, rc, "%s", d->path);
@@ -320,8 +344,12 @@ int disk_file_allocate(struct disk_file *f, uint64_t size, struct err *e)
     uint64_t unused;
     int error = ask_hook(f->disk, &call, &unused);
 
-    if (error == 0)
+    while (error == 0) {
         error = posix_fallocate(f->fd, 0, (off_t)size);
+        if (error != EINTR)
+            break;
+        error = 0;
+    }
     for (uint64_t at = 0; error == 0 && at < size; at += ZERO_CHUNK)
         error = write_all(f->fd, at, zeros, MIN(size - at, (uint64_t)ZERO_CHUNK));
     return error != 0 ? file_errno(f, error, "allocate", e) : 0;

@@ -1,6 +1,8 @@
 /* The files of one state directory. Everything that managerd keeps durably goes through here, so
  * that each step has one name, one error text and one place where a test can make it fail.
  *
+ * -ERR_NO_SPACE also stands for a lack of descriptors or kernel memory: both pass.
+ *
  * The directory must be a real one (no symlink), ours and closed to others (0700); its files are
  * 0600. One process holds it at a time (flock on `lock`).
  *

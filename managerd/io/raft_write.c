@@ -143,9 +143,12 @@ static int run_all(struct write_job *job)
     if (rc < 0 && rc != -ERR_NO_SPACE)
         return rc;
     int synced = wal_sync(job->disk->wal, &job->err);
-    if (synced == 0 && compact_index != 0)
-        synced = raft_disk_compact(job->disk, compact_index, &job->err);
-    return synced < 0 ? synced : rc;
+    if (synced < 0)
+        return synced;
+    /* What could not be removed is removed with the next snapshot. */
+    if (compact_index != 0 && raft_disk_compact(job->disk, compact_index, &job->err) == -ERR_IO)
+        return -ERR_IO;
+    return rc;
 }
 
 static void run_job(void *arg)
