@@ -10,9 +10,70 @@
 #include "common/assert.h"
 #include "test/sim/sim.h"
 
-enum { CLIENT_TIMEOUT_US = 3 * SIM_S / 2, CLIENT_RETRY_US = 50 * SIM_MS };
+enum {
+    CLIENT_TIMEOUT_US = 3 * SIM_S / 2,
+    CLIENT_RETRY_US = 50 * SIM_MS,
+    PENDING_MAX = 64,
+};
 
 #define U(x) ((unsigned long long)(x))
+
+enum what { WHAT_WAKE, WHAT_REQUEST, WHAT_REPLY, WHAT_PROPOSE };
+
+struct parcel { /* mem of the workload's events */
+    enum what what;
+    uint32_t client;
+    uint64_t attempt;
+    uint64_t index; /* REPLY: place in the log of the effect, or of the state that was read */
+    uint64_t value;
+    bool refused;
+    int leader;                 /* REPLY, refused: slot, -1 unknown */
+    struct sim_command command; /* PROPOSE */
+};
+
+struct client {
+    struct sim_command command;
+    bool busy;
+    uint64_t first_attempt; /* answers to any attempt of the current operation count */
+    uint64_t attempt;
+    uint64_t floor_index; /* largest place in the log completed before this operation began */
+    uint32_t node;        /* whom to ask */
+    bool hinted;          /* node was named as leader */
+};
+
+struct pending { /* a proposal, waiting for its index */
+    uint64_t index;
+    uint64_t attempt;
+    uint32_t client;
+};
+
+struct clients {
+    struct client clients[SIM_CLIENTS_MAX];
+    uint64_t attempts;
+    struct pending pending[SIM_NODES_MAX][PENDING_MAX];
+    uint32_t pending_count[SIM_NODES_MAX];
+    uint64_t completed_index;                     /* largest place of a completed operation */
+    uint32_t effective_sequence[SIM_CLIENTS_MAX]; /* last request that took effect, and where */
+    uint64_t effective_index[SIM_CLIENTS_MAX];
+    uint64_t (*values)[SIM_KEYS]; /* by index: the registers after it */
+    uint64_t value_count;
+    uint64_t value_capacity;
+};
+
+static struct clients *clients_of(const struct sim *s)
+{
+    return s->workload_state;
+}
+
+static void post(struct sim *s, uint64_t delay_us, int node, const struct parcel *p)
+{
+    struct sim_event e = { .type = node < 0 ? SIM_EV_WORKLOAD : SIM_EV_WORKLOAD_AT,
+                           .node = node < 0 ? 0 : (uint32_t)node,
+                           .a = node < 0 ? 0 : s->nodes[node].life,
+                           .mem = xmemdup(p, sizeof(*p)) };
+
+    sim_schedule(s, delay_us, &e);
+}
 
 static uint64_t client_delay(struct sim *s)
 {
@@ -24,28 +85,27 @@ static bool client_link_loses(struct sim *s)
     return !s->calm && prng_chance_ppm(&s->client, s->rates.loss_ppm / 2);
 }
 
-static void reply(struct sim *s, uint32_t client, const struct sim_reply *r)
+static void reply(struct sim *s, struct parcel *p)
 {
-    struct sim_event e = { .type = SIM_EV_REPLY, .node = client };
-
-    if (client_link_loses(s))
-        return;
-    e.mem = xmemdup(r, sizeof(*r));
-    sim_schedule(s, client_delay(s), &e);
+    p->what = WHAT_REPLY;
+    if (!client_link_loses(s))
+        post(s, client_delay(s), -1, p);
 }
 
 static void refuse(struct sim *s, uint32_t node, uint32_t client, uint64_t attempt)
 {
-    struct sim_reply r = { .attempt = attempt,
-                           .refused = true,
-                           .leader = sim_slot(s, s->nodes[node].raft->leader) };
+    struct parcel p = { .client = client,
+                        .attempt = attempt,
+                        .refused = true,
+                        .leader = sim_slot(s, s->nodes[node].raft->leader) };
 
-    reply(s, client, &r);
+    reply(s, &p);
 }
 
 static void begin(struct sim *s, uint32_t client)
 {
-    struct sim_client *c = &s->clients[client];
+    struct clients *w = clients_of(s);
+    struct client *c = &w->clients[client];
     uint32_t sequence = c->command.sequence;
 
     memset(&c->command, 0, sizeof(c->command)); /* padding too: it goes into the log */
@@ -55,8 +115,8 @@ static void begin(struct sim *s, uint32_t client)
     c->command.value = prng_next(&s->client) >> 8;
     c->command.sequence = sequence + (c->command.op != SIM_OP_READ);
     c->busy = true;
-    c->floor_index = s->oracle.completed_index;
-    c->first_attempt = s->attempts + 1;
+    c->floor_index = w->completed_index;
+    c->first_attempt = w->attempts + 1;
 }
 
 /* Anyone; once a core is healed, anyone of the core. */
@@ -71,118 +131,132 @@ static uint32_t pick_node(struct sim *s)
     return start;
 }
 
-void sim_client_wake(struct sim *s, uint32_t client)
+static void on_wake(struct sim *s, const struct parcel *p)
 {
-    struct sim_client *c = &s->clients[client];
-    struct sim_event request = { .type = SIM_EV_REQUEST };
-    struct sim_event timeout = { .type = SIM_EV_CLIENT, .node = client };
+    struct clients *w = clients_of(s);
+    struct client *c = &w->clients[p->client];
+    struct parcel next = { .client = p->client };
 
+    if (p->attempt != c->attempt)
+        return; /* it has moved on */
     if (!c->busy)
-        begin(s, client);
+        begin(s, p->client);
     if (!c->hinted && (c->attempt != 0 || prng_chance_ppm(&s->client, 100000)))
         c->node = pick_node(s);
     c->hinted = false;
-    c->attempt = ++s->attempts;
-    request.node = c->node;
-    request.a = client;
-    request.b = c->attempt;
+    c->attempt = ++w->attempts;
+    next.attempt = c->attempt;
+    next.what = WHAT_REQUEST;
     if (!client_link_loses(s))
-        sim_schedule(s, client_delay(s), &request);
-    timeout.a = c->attempt;
-    sim_schedule(s, CLIENT_TIMEOUT_US, &timeout);
+        post(s, client_delay(s), (int)c->node, &next);
+    next.what = WHAT_WAKE; /* the timeout */
+    post(s, CLIENT_TIMEOUT_US, -1, &next);
 }
 
-void sim_client_request(struct sim *s, struct sim_event *e)
+static void on_request(struct sim *s, uint32_t node, const struct parcel *p)
 {
-    struct sim_node *n = &s->nodes[e->node];
-    struct sim_client *c = &s->clients[e->a];
-    struct sim_event propose = { .type = SIM_EV_PROPOSE, .node = e->node, .a = n->life, .b = e->b };
-    struct sim_command *command;
+    struct sim_node *n = &s->nodes[node];
+    struct client *c = &clients_of(s)->clients[p->client];
+    struct parcel propose = { .what = WHAT_PROPOSE, .client = p->client, .attempt = p->attempt };
 
-    if (!n->up || e->b < c->first_attempt || !c->busy)
+    if (!n->up || p->attempt < c->first_attempt || !c->busy)
         return;
     if (c->command.op == SIM_OP_READ) {
         struct raft_event ev = { .type = RAFT_EV_READ_INDEX,
-                                 .read_id = e->b * SIM_CLIENTS_MAX + e->a };
+                                 .read_id = p->attempt * SIM_CLIENTS_MAX + p->client };
 
-        if (sim_node_step(s, e->node, &ev) < 0)
-            refuse(s, e->node, (uint32_t)e->a, e->b);
+        if (sim_node_step(s, node, &ev) < 0)
+            refuse(s, node, p->client, p->attempt);
         return;
     }
     if (n->raft->state != RAFT_LEADER) {
-        refuse(s, e->node, (uint32_t)e->a, e->b);
+        refuse(s, node, p->client, p->attempt);
         return;
     }
     /* The transaction is computed now and proposed a little later, when the term may be over. */
-    command = xmemdup(&c->command, sizeof(*command));
-    command->term = n->raft->hard.term;
-    propose.mem = command;
-    sim_schedule(s, prng_below(&s->client, s->rates.propose_delay_us + 1), &propose);
+    propose.command = c->command;
+    propose.command.term = n->raft->hard.term;
+    post(s, prng_below(&s->client, s->rates.propose_delay_us + 1), (int)node, &propose);
 }
 
-void sim_client_propose(struct sim *s, struct sim_event *e)
+static void on_propose(struct sim *s, uint32_t node, const struct parcel *p)
 {
-    struct sim_node *n = &s->nodes[e->node];
-    const struct sim_command *command = e->mem;
-    struct raft_data *data = raft_data_new(command, sizeof(*command));
+    struct clients *w = clients_of(s);
+    struct sim_node *n = &s->nodes[node];
+    struct raft_data *data = raft_data_new(&p->command, sizeof(p->command));
     struct raft_event ev = { .type = RAFT_EV_PROPOSE,
-                             .propose = { .term = command->term, .data = &data, .count = 1 } };
+                             .propose = { .term = p->command.term, .data = &data, .count = 1 } };
 
-    if (n->pending_count == SIM_PENDING_MAX)
-        n->pending_count = 0;
-    if (sim_node_step(s, e->node, &ev) < 0)
-        refuse(s, e->node, command->client, e->b);
+    if (w->pending_count[node] == PENDING_MAX)
+        w->pending_count[node] = 0; /* their clients time out and ask again */
+    if (sim_node_step(s, node, &ev) < 0)
+        refuse(s, node, p->client, p->attempt);
     else if (n->up && n->first_index != 0)
-        n->pending[n->pending_count++] = (struct sim_pending){ .index = n->first_index,
-                                                               .attempt = e->b,
-                                                               .client = command->client };
+        w->pending[node][w->pending_count[node]++] =
+            (struct pending){ .index = n->first_index, .attempt = p->attempt, .client = p->client };
     raft_data_unref(data);
 }
 
-void sim_client_applied(struct sim *s, uint32_t node, const struct raft_entry *e,
-                        const struct sim_result *result)
+/* Remembers the registers after each index, as the first node to apply it has them. */
+static void note_values(struct clients *w, uint64_t index, const struct sim_registers *m)
 {
-    struct sim_node *n = &s->nodes[node];
-    struct sim_oracle *o = &s->oracle;
-    struct sim_command command;
-    uint32_t kept = 0;
-
-    memcpy(&command, e->data->bytes, sizeof(command));
-    if (command.term != e->term)
-        sim_fail(s, "R21: entry %llu@%llu was computed under term %llu", U(e->index), U(e->term),
-                 U(command.term));
-    if (result->fresh && result->sequence > o->effective_sequence[result->client]) {
-        o->effective_sequence[result->client] = result->sequence;
-        o->effective_index[result->client] = e->index;
-    } else if (result->fresh && result->sequence == o->effective_sequence[result->client] &&
-               o->effective_index[result->client] != e->index) {
-        sim_fail(s, "R14: a request took effect twice, at %llu and %llu",
-                 U(o->effective_index[result->client]), U(e->index));
+    if (index < w->value_count)
+        return;
+    while (index >= w->value_capacity) {
+        w->value_capacity = MAX((uint64_t)1024, w->value_capacity * 2);
+        w->values = xrealloc_array(w->values, w->value_capacity, sizeof(*w->values));
     }
-    for (uint32_t i = 0; i < n->pending_count; i++) {
-        const struct sim_pending *p = &n->pending[i];
-        struct sim_reply r = { .attempt = p->attempt, .value = result->value };
-
-        if (p->index > e->index) {
-            n->pending[kept++] = *p;
-        } else if (p->index == e->index && p->client == result->client &&
-                   result->sequence == o->effective_sequence[result->client]) {
-            r.index = o->effective_index[result->client];
-            reply(s, p->client, &r);
-        }
-    }
-    n->pending_count = kept;
+    for (; w->value_count <= index; w->value_count++) /* no-ops and configurations in between */
+        memcpy(w->values[w->value_count],
+               w->value_count < index && w->value_count > 0 ? w->values[w->value_count - 1]
+                                                            : m->values,
+               sizeof(m->values));
 }
 
-void sim_client_read_done(struct sim *s, uint32_t node, const struct raft_read *read)
+static void clients_applied(struct sim *s, uint32_t node, const struct raft_entry *e,
+                            const struct sim_result *result)
+{
+    struct clients *w = clients_of(s);
+    uint32_t kept = 0;
+
+    note_values(w, e->index, s->nodes[node].machine);
+    if (e->type != RAFT_ENTRY_NORMAL)
+        return;
+    if (((const struct sim_command *)e->data->bytes)->term != e->term)
+        sim_fail(s, "R21: entry %llu@%llu was computed under another term", U(e->index),
+                 U(e->term));
+    if (result->fresh && result->sequence > w->effective_sequence[result->client]) {
+        w->effective_sequence[result->client] = result->sequence;
+        w->effective_index[result->client] = e->index;
+    } else if (result->fresh && result->sequence == w->effective_sequence[result->client] &&
+               w->effective_index[result->client] != e->index) {
+        sim_fail(s, "R14: a request took effect twice, at %llu and %llu",
+                 U(w->effective_index[result->client]), U(e->index));
+    }
+    for (uint32_t i = 0; i < w->pending_count[node]; i++) {
+        struct pending *p = &w->pending[node][i];
+        struct parcel r = { .client = p->client, .attempt = p->attempt, .value = result->value };
+
+        if (p->index > e->index) {
+            w->pending[node][kept++] = *p;
+        } else if (p->index == e->index && p->client == result->client &&
+                   result->sequence == w->effective_sequence[result->client]) {
+            r.index = w->effective_index[result->client];
+            reply(s, &r);
+        }
+    }
+    w->pending_count[node] = kept;
+}
+
+static void clients_read_done(struct sim *s, uint32_t node, const struct raft_read *read)
 {
     struct sim_node *n = &s->nodes[node];
-    uint32_t client = (uint32_t)(read->id % SIM_CLIENTS_MAX);
-    struct sim_client *c = &s->clients[client];
-    struct sim_reply r = { .attempt = read->id / SIM_CLIENTS_MAX, .leader = -1 };
+    struct parcel r = { .client = (uint32_t)(read->id % SIM_CLIENTS_MAX),
+                        .attempt = read->id / SIM_CLIENTS_MAX };
+    struct client *c = &clients_of(s)->clients[r.client];
 
     if (read->failed) {
-        refuse(s, node, client, r.attempt);
+        refuse(s, node, r.client, r.attempt);
         return;
     }
     if (read->index > n->machine_index)
@@ -192,48 +266,105 @@ void sim_client_read_done(struct sim *s, uint32_t node, const struct raft_read *
         return;
     r.index = n->machine_index;
     r.value = ((const struct sim_registers *)n->machine)->values[c->command.key];
-    reply(s, client, &r);
+    reply(s, &r);
 }
 
-static void complete(struct sim *s, uint32_t client, const struct sim_reply *r)
+static void complete(struct sim *s, const struct parcel *r)
 {
-    struct sim_client *c = &s->clients[client];
-    struct sim_oracle *o = &s->oracle;
-    struct sim_event wake = { .type = SIM_EV_CLIENT, .node = client };
+    struct clients *w = clients_of(s);
+    struct client *c = &w->clients[r->client];
+    struct parcel wake = { .what = WHAT_WAKE, .client = r->client };
     bool read = c->command.op == SIM_OP_READ;
 
     if (r->index < c->floor_index || (!read && r->index == c->floor_index))
         sim_fail(s,
                  "%s: client %u got an answer from %llu, though %llu was complete before it asked",
-                 read ? "R13" : "R14", client, U(r->index), U(c->floor_index));
-    else if (r->index > 0 && r->value != o->log[r->index - 1].values[c->command.key])
-        sim_fail(s, "R14: client %u got a value that key %u did not have at %llu", client,
+                 read ? "R13" : "R14", r->client, U(r->index), U(c->floor_index));
+    else if (r->index >= w->value_count ? r->value != 0
+                                        : r->value != w->values[r->index][c->command.key])
+        sim_fail(s, "R14: client %u got a value that key %u did not have at %llu", r->client,
                  c->command.key, U(r->index));
-    o->completed_index = MAX(o->completed_index, r->index);
+    w->completed_index = MAX(w->completed_index, r->index);
     s->completed++;
     c->busy = false;
     c->attempt = 0;
-    sim_schedule(s, sim_exponential(&s->client, s->rates.think_us), &wake);
+    post(s, sim_exponential(&s->client, s->rates.think_us), -1, &wake);
 }
 
-void sim_client_reply(struct sim *s, struct sim_event *e)
+static void on_reply(struct sim *s, const struct parcel *r)
 {
-    struct sim_client *c = &s->clients[e->node];
-    const struct sim_reply *r = e->mem;
-    struct sim_event wake = { .type = SIM_EV_CLIENT, .node = e->node };
+    struct client *c = &clients_of(s)->clients[r->client];
+    struct parcel wake = { .what = WHAT_WAKE, .client = r->client, .attempt = r->attempt };
 
     if (!c->busy || r->attempt < c->first_attempt)
         return;
     if (!r->refused) {
-        complete(s, e->node, r);
+        complete(s, r);
         return;
     }
     if (r->attempt != c->attempt)
         return;
     /* Ask whom it named, or anybody, a little later; the timeout still stands behind it. */
-    wake.a = c->attempt;
     c->hinted = r->leader >= 0 && (!s->calm || s->core[r->leader]);
     if (c->hinted)
         c->node = (uint32_t)r->leader;
-    sim_schedule(s, CLIENT_RETRY_US + prng_below(&s->client, CLIENT_RETRY_US), &wake);
+    post(s, CLIENT_RETRY_US + prng_below(&s->client, CLIENT_RETRY_US), -1, &wake);
 }
+
+/* ---- workload -------------------------------------------------------------------------------- */
+
+static void clients_event(struct sim *s, struct sim_event *e)
+{
+    const struct parcel *p = e->mem;
+
+    switch (p->what) {
+    case WHAT_WAKE:
+        on_wake(s, p);
+        break;
+    case WHAT_REQUEST:
+        on_request(s, e->node, p);
+        break;
+    case WHAT_REPLY:
+        on_reply(s, p);
+        break;
+    case WHAT_PROPOSE:
+        if (s->nodes[e->node].up && s->nodes[e->node].life == e->a)
+            on_propose(s, e->node, p);
+        break;
+    }
+}
+
+static void *clients_create(struct sim *s)
+{
+    struct clients *w = xcalloc(1, sizeof(*w));
+
+    for (uint32_t i = 0; i < s->rates.clients; i++) {
+        struct parcel wake = { .what = WHAT_WAKE, .client = i };
+
+        post(s, 1 + prng_below(&s->client, 100 * SIM_MS), -1, &wake);
+    }
+    return w;
+}
+
+static void clients_destroy(void *workload)
+{
+    struct clients *w = workload;
+
+    free(w->values);
+    free(w);
+}
+
+static void clients_forget(struct sim *s, uint32_t node)
+{
+    clients_of(s)->pending_count[node] = 0;
+}
+
+const struct sim_workload_ops sim_clients = {
+    .machine = &sim_registers,
+    .create = clients_create,
+    .destroy = clients_destroy,
+    .event = clients_event,
+    .applied = clients_applied,
+    .read_done = clients_read_done,
+    .forget = clients_forget,
+};

@@ -119,8 +119,7 @@ static void apply(struct sim *s, uint32_t node, const struct raft_effects *fx)
             s->machine->apply(n->machine, e, &result);
         n->machine_index = e->index;
         sim_check_apply(s, node, e);
-        if (e->type == RAFT_ENTRY_NORMAL)
-            sim_client_applied(s, node, e, &result);
+        s->workload->applied(s, node, e, &result);
     }
 }
 
@@ -138,9 +137,9 @@ static void execute(struct sim *s, uint32_t node, const struct raft_effects *fx)
         sim_net_send_snapshot(s, node, &fx->send_snapshots[i]);
     apply(s, node, fx);
     for (size_t i = 0; i < fx->read_count; i++)
-        sim_client_read_done(s, node, &fx->reads[i]);
+        s->workload->read_done(s, node, &fx->reads[i]);
     if (fx->leader_changed && fx->state != RAFT_LEADER)
-        n->pending_count = 0; /* their outcome is unknown here; clients ask again */
+        s->workload->forget(s, node);
     if (fx->compact_index != 0)
         sim_disk_compact(s, node, fx->compact_index);
     if (n->raft->install_seq == 0)
@@ -199,7 +198,7 @@ void sim_node_start(struct sim *s, uint32_t node)
     n->config = (struct raft_config){ 0 };
     n->config_index = 0;
     n->timer_at_us = 0;
-    n->pending_count = 0;
+    s->workload->forget(s, node);
     n->machine = s->machine->create();
     n->machine_index = 0;
     ev.start.hard_state = d->hard;

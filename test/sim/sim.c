@@ -75,7 +75,8 @@ struct sim *sim_new(uint64_t seed, bool trace)
 
     s->seed = seed;
     s->trace = trace;
-    s->machine = &sim_registers;
+    s->workload = &sim_clients;
+    s->machine = s->workload->machine;
     prng_init(&s->seeds, seed);
     prng_init(&s->net, prng_next(&s->seeds));
     prng_init(&s->disk, prng_next(&s->seeds));
@@ -124,6 +125,8 @@ void sim_free(struct sim *s)
         sim_disk_clear(s, &n->backup);
         free(n->chains);
     }
+    if (s->workload_state != NULL)
+        s->workload->destroy(s->workload_state);
     free(s->oracle.log);
     free(s->oracle.term_leader);
     free(s->oracle.map_keys);
@@ -160,8 +163,8 @@ static bool postponed(struct sim *s, struct sim_event *e)
 {
     uint64_t until;
 
-    if (e->type == SIM_EV_CLIENT || e->type == SIM_EV_REPLY || e->type == SIM_EV_FAULT ||
-        e->type == SIM_EV_OPERATOR || e->type == SIM_EV_RESTART)
+    if (e->type == SIM_EV_WORKLOAD || e->type == SIM_EV_FAULT || e->type == SIM_EV_OPERATOR ||
+        e->type == SIM_EV_RESTART)
         return false;
     until = s->nodes[e->node].paused_until_us;
     if (until <= s->now_us || !s->nodes[e->node].up)
@@ -213,20 +216,11 @@ static void handle(struct sim *s, struct sim_event *e)
         if (!s->nodes[e->node].up && s->nodes[e->node].life == e->a && s->nodes[e->node].used)
             sim_node_start(s, e->node);
         return;
-    case SIM_EV_CLIENT:
-        if (e->a == s->clients[e->node].attempt)
-            sim_client_wake(s, e->node);
+    case SIM_EV_WORKLOAD:
+    case SIM_EV_WORKLOAD_AT:
+        s->workload->event(s, e);
+        free(e->mem);
         return;
-    case SIM_EV_REQUEST:
-        sim_client_request(s, e);
-        return;
-    case SIM_EV_REPLY:
-        sim_client_reply(s, e);
-        break;
-    case SIM_EV_PROPOSE:
-        if (for_this_life(s, e))
-            sim_client_propose(s, e);
-        break;
     case SIM_EV_FAULT:
         if (!s->calm) {
             sim_nemesis_step(s);
@@ -242,7 +236,6 @@ static void handle(struct sim *s, struct sim_event *e)
                                   (uint64_t)SIM_MS));
         return;
     }
-    free(e->mem);
 }
 
 static bool step(struct sim *s)
@@ -348,14 +341,10 @@ static void liveness(struct sim *s)
 
 bool sim_run(struct sim *s, uint64_t events)
 {
+    s->workload_state = s->workload->create(s);
     sim_operator_bootstrap(s);
     recur(s, SIM_EV_FAULT, s->rates.fault_us);
     recur(s, SIM_EV_OPERATOR, 100 * SIM_MS);
-    for (uint32_t i = 0; i < s->rates.clients; i++) {
-        struct sim_event e = { .type = SIM_EV_CLIENT, .node = i };
-
-        sim_schedule(s, 1 + prng_below(&s->client, 100 * SIM_MS), &e);
-    }
     while (s->steps < events && step(s))
         ;
     SIM_TRACE(s, "safety phase over: %llu operations, %llu entries, %llu leaders", U(s->completed),

@@ -35,10 +35,8 @@ enum sim_event_type {
     SIM_EV_SNAPSHOT,     /* node's disk finished writing a snapshot */
     SIM_EV_TRANSFER_END, /* a snapshot transfer's result reaches the sender */
     SIM_EV_RESTART,      /* node comes up */
-    SIM_EV_CLIENT,       /* client wakes up */
-    SIM_EV_REQUEST,      /* a client's request reaches node */
-    SIM_EV_REPLY,        /* an answer reaches the client */
-    SIM_EV_PROPOSE,      /* a transaction computed earlier is proposed */
+    SIM_EV_WORKLOAD,     /* the workload's own, somewhere outside the nodes */
+    SIM_EV_WORKLOAD_AT,  /* the workload's own, at node: waits while that is paused */
     SIM_EV_FAULT,        /* the nemesis acts */
     SIM_EV_OPERATOR,     /* the operator acts */
 };
@@ -47,10 +45,10 @@ struct sim_event {
     uint64_t at_us;
     uint64_t order; /* ties: first scheduled, first served */
     enum sim_event_type type;
-    uint32_t node; /* slot or client */
+    uint32_t node; /* slot */
     uint64_t a;    /* by type; mostly the life of the node the event was meant for */
     uint64_t b;
-    void *mem; /* owned by the event */
+    void *mem; /* owned by the event, from malloc */
 };
 
 struct sim_queue {
@@ -142,14 +140,6 @@ struct sim_disk {
 
 /* ---- node ------------------------------------------------------------------------------------ */
 
-struct sim_pending { /* a client's proposal, waiting for its index */
-    uint64_t index;
-    uint64_t attempt;
-    uint32_t client;
-};
-
-enum { SIM_PENDING_MAX = 64 };
-
 struct sim_node {
     uint64_t raft_id;
     uint64_t life; /* raised by every crash: events of former lives are void */
@@ -167,8 +157,6 @@ struct sim_node {
     uint64_t paused_until_us;
     uint64_t timer_at_us; /* scheduled wake-up, 0: none */
     uint64_t timer_want_ms;
-    struct sim_pending pending[SIM_PENDING_MAX];
-    uint32_t pending_count;
     uint64_t first_index; /* of the last proposal or change */
     /* mirror of the log in memory, as told by the effects: chains[i] is of entry chain_base + 1 + i
      */
@@ -205,25 +193,25 @@ struct sim_rates { /* drawn per seed; ppm = parts per million */
     uint32_t fault_us; /* between nemesis steps */
 };
 
-/* ---- clients --------------------------------------------------------------------------------- */
+/* ---- workload -------------------------------------------------------------------------------- */
 
-struct sim_client {
-    struct sim_command command;
-    bool busy;
-    uint64_t first_attempt; /* answers to any attempt of the current operation count */
-    uint64_t attempt;
-    uint64_t floor_index; /* largest place in the log completed before this operation began */
-    uint32_t node;        /* whom to ask */
-    bool hinted;          /* node was named as leader */
-};
+struct sim;
 
-struct sim_reply {
-    uint64_t attempt;
-    uint64_t index; /* place in the log of the effect, or of the state that was read */
-    uint64_t value;
-    bool refused;
-    int leader; /* slot, -1 unknown */
+/* What makes the nodes work. Registers and their clients: client.c. Its answers to itself travel as
+ * events; whenever a client is served it adds to s->completed, which liveness watches. */
+struct sim_workload_ops {
+    const struct sim_machine_ops *machine;
+    void *(*create)(struct sim *s); /* and schedules its first events */
+    void (*destroy)(void *workload);
+    void (*event)(struct sim *s, struct sim_event *e); /* SIM_EV_WORKLOAD, SIM_EV_WORKLOAD_AT */
+    /* node's machine has applied e, with this result. Every node tells. */
+    void (*applied)(struct sim *s, uint32_t node, const struct raft_entry *e,
+                    const struct sim_result *result);
+    void (*read_done)(struct sim *s, uint32_t node, const struct raft_read *read);
+    /* node has started, or no longer leads: outcomes it was waiting for stay unknown to it. */
+    void (*forget)(struct sim *s, uint32_t node);
 };
+extern const struct sim_workload_ops sim_clients;
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
@@ -231,7 +219,6 @@ struct sim_committed {
     uint64_t commit_term; /* of the leader that committed it */
     uint64_t chain;
     uint64_t state_hash; /* after applying; valid when applied */
-    uint64_t values[SIM_KEYS];
     bool applied;
 };
 
@@ -246,10 +233,7 @@ struct sim_oracle {
     uint64_t *map_chains;
     size_t map_count;
     size_t map_capacity;
-    uint64_t completed_index; /* largest place of a completed operation, R13, R14 */
     uint64_t leader_changes;
-    uint32_t effective_sequence[SIM_CLIENTS_MAX]; /* last request that took effect, and where */
-    uint64_t effective_index[SIM_CLIENTS_MAX];
     uint64_t incarnation[SIM_NODES_MAX]; /* of each slot, in the last committed configuration */
 };
 
@@ -271,9 +255,9 @@ struct sim {
     uint64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
     bool core[SIM_NODES_MAX];
     const struct sim_machine_ops *machine;
-    struct sim_client clients[SIM_CLIENTS_MAX];
+    const struct sim_workload_ops *workload;
+    void *workload_state;
     struct sim_oracle oracle;
-    uint64_t attempts;
     uint64_t completed; /* operations */
     uint64_t raft_id_next;
 };
@@ -336,15 +320,6 @@ uint64_t sim_node_chain(const struct sim_node *n, uint64_t index);
 void sim_node_chain_reset(struct sim_node *n, uint64_t index, uint64_t chain);
 void sim_node_chain_append(struct sim *s, struct sim_node *n, const struct raft_entry *e);
 uint64_t sim_chain(uint64_t previous, const struct raft_entry *e);
-
-/* client.c */
-void sim_client_wake(struct sim *s, uint32_t client);
-void sim_client_request(struct sim *s, struct sim_event *e);
-void sim_client_propose(struct sim *s, struct sim_event *e);
-void sim_client_reply(struct sim *s, struct sim_event *e);
-void sim_client_applied(struct sim *s, uint32_t node, const struct raft_entry *e,
-                        const struct sim_result *result);
-void sim_client_read_done(struct sim *s, uint32_t node, const struct raft_read *read);
 
 /* nemesis.c */
 void sim_rates_draw(struct sim *s);
