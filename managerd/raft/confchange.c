@@ -164,9 +164,9 @@ static int promote(const struct raft *r, struct raft_member *member, uint32_t at
 {
     if (member->role == RAFT_VOTER)
         return -ERR_INVALID;
-    if (!raft_active(r, at) ||
+    if (!raft_active(r, at) || r->progress[at].match_index < r->config_index ||
         r->progress[at].match_index + r->options.promote_lag_max < raft_log_last(&r->log))
-        return -ERR_PRECONDITION;
+        return -ERR_PRECONDITION; /* also: one not yet readmitted in its own log could not vote */
     member->role = RAFT_VOTER;
     return 0;
 }

@@ -236,7 +236,8 @@ static void check_commit_durable(struct sim *s, uint32_t node, uint64_t index, u
         if (slot < 0)
             continue;
         d = &s->nodes[slot].disk;
-        if (d->lost) /* what it may have acknowledged before; nothing since */
+        /* What it may have acknowledged before; nothing since, until it is readmitted. */
+        if (d->lost && (d->fence_due || s->oracle.incarnation[slot] != d->hard.incarnation))
             holders += index <= d->lost_last;
         else
             holders += sim_disk_chain(d, index) == chain ||
