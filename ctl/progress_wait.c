@@ -15,7 +15,7 @@ enum {
     SECOND_MS = 1000,
     LINES_MAX = 32,
     BAR_WIDTH = 50,
-    OUTAGE_MS = 60 * 1000, /* no manager answers: give up watching after this */
+    OUTAGE_MS = 30 * 1000, /* no manager answers: give up watching after this */
     RETRY_MS = 500,
     GRACE_MS = 100,
 };
@@ -540,11 +540,11 @@ static int interrupted(struct wait *w)
     return 0;
 }
 
-/* Reads until something changes, wait_ms pass, or the time is up. A cluster that is electing a
- * leader is waited for. */
-static int next(struct wait *w, uint32_t wait_ms, struct err *e)
+/* Reads until something changes or wait_ms pass. A cluster that is electing a leader and a manager
+ * that is restarting are waited for, but not beyond end_ms. */
+static int next(struct wait *w, uint32_t wait_ms, uint64_t end_ms, struct err *e)
 {
-    uint64_t until = client_now_ms(w->c->client) + OUTAGE_MS;
+    uint64_t until = MIN(client_now_ms(w->c->client) + OUTAGE_MS, end_ms);
 
     for (;;) {
         int rc = w->version == 0 ? read_all(w, e) : read_changes(w, wait_ms, e);
@@ -556,7 +556,7 @@ static int next(struct wait *w, uint32_t wait_ms, struct err *e)
             return 0; /* nothing changed for as long as we were ready to wait */
         if (client_now_ms(w->c->client) >= until || w->version == 0)
             return rc;
-        screen_say(&w->screen, "overall progress", "waiting for a leader of the managers");
+        screen_say(&w->screen, "overall progress", "no answer from the managers, trying again");
         rc = client_sleep(w->c->client, RETRY_MS, e);
         if (rc < 0)
             return rc;
@@ -573,10 +573,12 @@ static int run(struct wait *w, struct err *e)
 
     for (;;) {
         uint64_t now;
-        int rc = next(w, wait_ms, e);
+        int rc = next(w, wait_ms, end_ms, e);
 
         if (rc == -ERR_CANCELED)
             return interrupted(w);
+        if (rc < 0 && rc != -ERR_NOT_FOUND)
+            (void)interrupted(w);
         if (rc < 0)
             return ctl_error(w->c, rc, e);
         if (look(w, &wait_ms, &status))
