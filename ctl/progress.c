@@ -199,7 +199,8 @@ static void update_replicated(struct progress *p, uint64_t replicas,
     p->wanted = replicas;
     for (size_t i = 0; i < slots; i++) {
         p->running += is_running(list[i]) ? 1 : 0;
-        add_seen(p, list[i]->slot, "");
+        if (replicas <= PROGRESS_BARS_MAX)
+            add_seen(p, list[i]->slot, "");
     }
     p->converged = p->running == replicas;
     add_overall(p);
@@ -219,46 +220,91 @@ static void update_replicated(struct progress *p, uint64_t replicas,
 
 /* ---- global ---- */
 
+static int compare_nodes(const void *a, const void *b)
+{
+    const struct progress_task *x = *(const struct progress_task *const *)a;
+    const struct progress_task *y = *(const struct progress_task *const *)b;
+    int order = strcmp(x->node_id, y->node_id);
+
+    return order != 0 ? order : strcmp(x->id, y->id);
+}
+
+/* One node's tasks. */
+struct place {
+    const struct progress_task *best; /* of the newest spec; NULL = none yet */
+    bool wanted; /* old tasks count too: an update has converged when all are replaced */
+};
+
+static struct place place_of(const struct progress_task *const *tasks, size_t count)
+{
+    struct place place = { 0 };
+
+    for (size_t i = 0; i < count; i++) {
+        place.wanted |= !is_terminal(tasks[i]->desired);
+        if (counts(tasks[i]))
+            place.best = best_of(place.best, tasks[i]);
+    }
+    return place;
+}
+
+/* The end of the run of tasks of one node that begins at list[at]. */
+static size_t run_end(const struct progress_task *const *list, size_t count, size_t at)
+{
+    size_t end = at + 1;
+
+    while (end < count && strcmp(list[end]->node_id, list[at]->node_id) == 0)
+        end++;
+    return end;
+}
+
+static void add_global_lines(struct progress *p, const struct progress_task *const *list,
+                             size_t count)
+{
+    for (size_t s = 0; s < p->seen_count && p->line_count < ARRAY_LEN(p->lines); s++) {
+        for (size_t at = 0, end; at < count; at = end) {
+            struct place place;
+            char id[PROGRESS_ID_MAX];
+
+            end = run_end(list, count, at);
+            place = place_of(list + at, end - at);
+            if (strcmp(list[at]->node_id, p->seen[s].node_id) != 0 || !place.wanted ||
+                place.best == NULL)
+                continue;
+            (void)snprintf(id, sizeof(id), "%.12s", list[at]->node_id);
+            set_task_line(add_line(p, id), place.best, p->rollback, PROGRESS_STEPS);
+        }
+    }
+}
+
 static void update_global(struct progress *p, const struct progress_task *tasks, size_t count)
 {
+    const struct progress_task **list = xmalloc((count + 1) * sizeof(*list));
+    size_t used = 0;
+
     p->running = 0;
-    for (size_t i = 0; i < count; i++) {
-        /* old tasks count as places too: a rolling update has converged when all are replaced */
-        if (tasks[i].node_id[0] != '\0' && !is_terminal(tasks[i].desired) && !tasks[i].node_down)
-            add_seen(p, 0, tasks[i].node_id);
-    }
     p->wanted = 0;
-    for (size_t s = 0; s < p->seen_count; s++) {
-        const struct progress_task *best = NULL;
-        bool wanted = false;
+    for (size_t i = 0; i < count; i++) {
+        if (tasks[i].node_id[0] != '\0' && !tasks[i].node_down)
+            list[used++] = &tasks[i];
+    }
+    qsort(list, used, sizeof(*list), compare_nodes);
+    for (size_t at = 0, end; at < used; at = end) {
+        struct place place;
 
-        for (size_t i = 0; i < count; i++) {
-            if (strcmp(tasks[i].node_id, p->seen[s].node_id) != 0 || tasks[i].node_down)
-                continue;
-            wanted |= !is_terminal(tasks[i].desired);
-            if (counts(&tasks[i]))
-                best = best_of(best, &tasks[i]);
-        }
-        p->wanted += wanted ? 1 : 0;
-        p->running += wanted && best != NULL && is_running(best) ? 1 : 0;
-        if (p->seen_count > PROGRESS_BARS_MAX || best == NULL || !wanted)
-            continue;
-        if (p->line_count == 0)
-            (void)add_line(p, "overall progress"); /* its place; the text follows */
-        char id[PROGRESS_ID_MAX];
-
-        (void)snprintf(id, sizeof(id), "%.12s", p->seen[s].node_id);
-        set_task_line(add_line(p, id), best, p->rollback, PROGRESS_STEPS);
+        end = run_end(list, used, at);
+        place = place_of(list + at, end - at);
+        p->wanted += place.wanted ? 1 : 0;
+        p->running += place.wanted && place.best != NULL && is_running(place.best) ? 1 : 0;
+        if (place.wanted && p->wanted <= PROGRESS_BARS_MAX)
+            add_seen(p, 0, list[at]->node_id);
     }
     p->converged = p->wanted > 0 && p->running == p->wanted;
-    if (p->line_count == 0)
-        (void)add_line(p, "overall progress");
+    add_overall(p);
     if (p->wanted == 0)
         (void)snprintf(p->lines[0].text, sizeof(p->lines[0].text), "waiting for new tasks");
-    else
-        (void)snprintf(p->lines[0].text, sizeof(p->lines[0].text),
-                       "%s%" PRIu64 " out of %" PRIu64 " tasks",
-                       p->rollback ? "rolling back update: " : "", p->running, p->wanted);
+    if (p->wanted <= PROGRESS_BARS_MAX)
+        add_global_lines(p, list, used);
+    free(list);
 }
 
 /* ---- jobs ---- */
@@ -312,20 +358,25 @@ static void update_replicated_job(struct progress *p, const Skep__ReplicatedJobM
 static void update_global_job(struct progress *p, uint64_t iteration,
                               const struct progress_task *tasks, size_t count)
 {
+    const struct progress_task **list = xmalloc((count + 1) * sizeof(*list));
     uint64_t completed = 0;
     uint64_t active = 0;
+    size_t used = 0;
 
-    p->seen_count = 0;
     for (size_t i = 0; i < count; i++) {
         if (tasks[i].job_iteration != iteration || state_number(tasks[i].desired) == 0 ||
             tasks[i].node_id[0] == '\0')
             continue;
-        add_seen(p, 0, tasks[i].node_id);
+        list[used++] = &tasks[i];
         completed += tasks[i].state == SKEP__TASK_STATE__TASK_COMPLETE ? 1 : 0;
         active += is_terminal(tasks[i].state) ? 0 : 1;
     }
+    qsort(list, used, sizeof(*list), compare_nodes);
+    p->wanted = 0;
+    for (size_t at = 0; at < used; at = run_end(list, used, at))
+        p->wanted++;
+    free(list);
     p->running = completed;
-    p->wanted = p->seen_count;
     p->converged = p->wanted > 0 && completed >= p->wanted;
     if (p->wanted == 0) {
         struct progress_line *l = add_line(p, "job progress");

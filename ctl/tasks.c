@@ -153,25 +153,44 @@ const Skep__ServiceSpec *task_spec(struct ctl *c, const Skep__Task *t, const Ske
     return o->revision->spec;
 }
 
-/* Old revisions repeat in a history: ask for each once. */
-struct revision_cache {
-    const Skep__Task *task;
+/* Old revisions repeat in a history: ask for each once. The newest are at the end. */
+struct revision {
+    const Skep__Task *task; /* one that was made from it */
     const Skep__ServiceSpec *spec;
 };
 
-static const char *task_image(struct ctl *c, const Skep__Task *t, const Skep__Service *service,
-                              struct revision_cache *cache)
+struct revisions {
+    size_t count;
+    struct revision **items;
+};
+
+static const Skep__ServiceSpec *find_spec(struct ctl *c, const Skep__Task *t,
+                                          const Skep__Service *service, struct revisions *known)
 {
+    struct revision *r;
+
+    for (size_t i = known->count; i > 0; i--) {
+        r = known->items[i - 1];
+        if (r->task->spec_version == t->spec_version &&
+            strcmp(r->task->service_id, t->service_id) == 0)
+            return r->spec;
+    }
+    r = ARENA_NEW(&c->arena, struct revision);
+    r->task = t;
+    r->spec = task_spec(c, t, service);
+    LIST_ADD(&c->arena, known->count, known->items, r);
+    return r->spec;
+}
+
+static const char *task_image(struct ctl *c, const Skep__Task *t, const Skep__Service *service,
+                              struct revisions *known)
+{
+    const Skep__ServiceSpec *spec = find_spec(c, t, service, known);
     const char *image;
 
-    if (cache->task == NULL || strcmp(cache->task->service_id, t->service_id) != 0 ||
-        cache->task->spec_version != t->spec_version) {
-        cache->task = t;
-        cache->spec = task_spec(c, t, service);
-    }
-    if (cache->spec == NULL || cache->spec->task == NULL || cache->spec->task->container == NULL)
+    if (spec == NULL || spec->task == NULL || spec->task->container == NULL)
         return "";
-    image = cache->spec->task->container->image;
+    image = spec->task->container->image;
     return flags_bool(c->flags, "no-trunc") ? image : image_familiar(&c->arena, image);
 }
 
@@ -225,7 +244,7 @@ static json_t *row_json(struct ctl *c, const struct row *r, const char *name, co
 int tasks_print(struct ctl *c, const struct objects *tasks, const struct objects *services)
 {
     struct row *rows = arena_array(&c->arena, tasks->count + 1, sizeof(*rows));
-    struct revision_cache cache = { 0 };
+    struct revisions known = { 0 };
     struct objects nodes = { 0 };
     json_t *list = json_array();
     const char *previous = "";
@@ -252,7 +271,7 @@ int tasks_print(struct ctl *c, const struct objects *tasks, const struct objects
         const char *image =
             flags_bool(c->flags, "quiet")
                 ? ""
-                : task_image(c, t, objects_service(services, t->service_id), &cache);
+                : task_image(c, t, objects_service(services, t->service_id), &known);
         const char *name = strcmp(rows[i].name, previous) == 0
                                ? arena_printf(&c->arena, " \\_ %s", rows[i].name)
                                : rows[i].name;

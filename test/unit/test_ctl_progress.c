@@ -231,6 +231,32 @@ START_TEST(global_services)
 }
 END_TEST
 
+/* With many nodes only the sum is shown, and it is still right. */
+START_TEST(global_services_on_many_nodes)
+{
+    struct progress_task tasks[50];
+    char ids[25][8];
+    Skep__ServiceSpec s = SKEP__SERVICE_SPEC__INIT;
+    struct progress p = { 0 };
+
+    s.mode_case = SKEP__SERVICE_SPEC__MODE_GLOBAL;
+    for (size_t i = 0; i < 25; i++) {
+        (void)snprintf(ids[i], sizeof(ids[i]), "n%02zu", i);
+        tasks[2 * i] = (struct progress_task)TASK("new", 0, ids[i], RUNNING, RUNNING);
+        tasks[2 * i + 1] = (struct progress_task)TASK("old", 0, ids[i], FAILED, SHUTDOWN);
+    }
+    tasks[48].state = PREPARING;
+    progress_update(&p, &s, 0, tasks, 50);
+    ck_assert_str_eq(p.lines[0].text, "24 out of 25 tasks");
+    ck_assert_uint_eq(p.line_count, 1);
+    ck_assert(!p.converged);
+    tasks[48].state = RUNNING;
+    progress_update(&p, &s, 0, tasks, 50);
+    ck_assert(p.converged);
+    progress_deinit(&p);
+}
+END_TEST
+
 START_TEST(jobs)
 {
     struct progress_task tasks[] = { TASK("a", 0, "n1", COMPLETE, COMPLETE),
@@ -288,6 +314,7 @@ int main(void)
     tcase_add_test(t, many_tasks_have_only_a_sum);
     tcase_add_test(t, rollback_is_named);
     tcase_add_test(t, global_services);
+    tcase_add_test(t, global_services_on_many_nodes);
     tcase_add_test(t, jobs);
     tcase_add_test(t, bars);
     SRunner *r = srunner_create(s);
