@@ -52,6 +52,7 @@ struct write_job {
     struct raft_disk *disk;
     struct write_list writes;
     bool maintain;
+    bool shortage; /* maintenance found no room for a reserve */
     int rc;
     struct write *failed; /* first write that did not succeed */
     enum wal_space space;

@@ -158,6 +158,7 @@ static void run_job(void *arg)
 
     if (job->maintain)
         rc = wal_maintain(job->disk->wal, &job->err);
+    job->shortage = rc == -ERR_NO_SPACE;
     if (rc == 0 || rc == -ERR_NO_SPACE)
         rc = run_all(job);
     job->rc = rc;
@@ -186,15 +187,15 @@ static void watch_space(struct raft_node *n, const struct write_job *job)
         n->stalled = false;
         return;
     }
-    if (job->maintain && n->space == WAL_SPACE_OK)
+    if (job->shortage && n->space == WAL_SPACE_OK)
         log_error("raft.space",
                   "state=%s directory=%s next=\"proposals are refused until space returns\"",
                   job->space == WAL_SPACE_FULL ? "full" : "low", n->directory);
-    if (job->maintain || n->space != WAL_SPACE_OK)
+    if (job->shortage || n->space != WAL_SPACE_OK)
         n->space = job->space;
     if (!loop_timer_armed(&n->space_timer))
         loop_timer_set(n->o.loop, &n->space_timer,
-                       raft_node_now(n) + (job->maintain ? SPACE_RETRY_MS : 0), on_space_timer, n);
+                       raft_node_now(n) + (job->shortage ? SPACE_RETRY_MS : 0), on_space_timer, n);
 }
 
 /* What could not be written goes back to the front of the queue. */
