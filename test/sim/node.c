@@ -172,6 +172,14 @@ int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev)
     return rc;
 }
 
+static void mirror_log(struct sim *s, struct sim_node *n)
+{
+    for (size_t i = 0; i < n->disk.entry_count; i++) {
+        if (n->disk.entries[i].index > n->chain_base)
+            sim_node_chain_append(s, n, &n->disk.entries[i]);
+    }
+}
+
 void sim_node_start(struct sim *s, uint32_t node)
 {
     struct sim_node *n = &s->nodes[node];
@@ -211,10 +219,9 @@ void sim_node_start(struct sim *s, uint32_t node)
         load_snapshot(s, node, d->snapshot);
         sim_node_chain_reset(n, d->snapshot->meta.index, d->snapshot->chain);
     }
-    for (size_t i = 0; i < d->entry_count; i++) {
-        if (d->entries[i].index > n->chain_base)
-            sim_node_chain_append(s, n, &d->entries[i]);
-    }
+    /* Entries that contradict the snapshot are about to be dropped (drop_log). */
+    if (d->snapshot == NULL || sim_disk_chain(d, d->snapshot->meta.index) == d->snapshot->chain)
+        mirror_log(s, n);
     SIM_TRACE(s, "%u> starts, term=%llu last=%llu%s", node, (unsigned long long)d->hard.term,
               (unsigned long long)sim_disk_last(d), may_have_gone_back ? " (fenced)" : "");
     rc = sim_node_step(s, node, &ev);
