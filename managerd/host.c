@@ -353,6 +353,7 @@ void host_deactivate(struct manager *m)
     tls_context_free(TAKE_PTR(m->tls_enrol));
     m->state = MANAGER_INACTIVE;
     m->join_in_flight = false;
+    m->cluster_version = 0;
     m->member_change_in_flight = m->member_tx_in_flight = false;
     if (store_version(m->store) != 0) {
         store_free(m->store);
@@ -477,19 +478,22 @@ static bool renewal_due(struct manager *m, uint64_t now_ms)
            peers_leader_address(m)[0] == '\0';
 }
 
-static void refuse_removed_nodes(struct manager *m)
+/* What the cluster object says of this process: read again when it changed. */
+static void follow_cluster(struct manager *m)
 {
     const Skep__Cluster *cluster = store_cluster(m->store);
 
-    if (cluster == NULL || m->tls == NULL || cluster->meta->version == m->refused_version)
+    if (cluster == NULL || m->tls == NULL || cluster->meta->version == m->cluster_version)
         return;
+    if (m->raft != NULL)
+        raft_node_set_snapshot_entries(m->raft, cluster->spec->snapshot_interval);
     struct id *ids = xcalloc(cluster->n_removed_nodes, sizeof(*ids));
 
     for (size_t i = 0; i < cluster->n_removed_nodes; i++)
         ids[i] = id_from_str(cluster->removed_nodes[i]->node_id);
     tls_context_set_removed(m->tls, ids, (uint32_t)cluster->n_removed_nodes);
     free(ids);
-    m->refused_version = cluster->meta->version;
+    m->cluster_version = cluster->meta->version;
 }
 
 static void on_identity_timer(void *ctx, uint64_t now_ms)
@@ -510,7 +514,7 @@ static void on_identity_timer(void *ctx, uint64_t now_ms)
     }
     if (renewal_due(m, now_ms))
         renew(m);
-    refuse_removed_nodes(m);
+    follow_cluster(m);
 }
 
 int host_start(struct manager *m, struct err *e)

@@ -83,7 +83,7 @@ struct raft_node_options {
     int (*disk_hook)(void *ctx, const struct disk_call *call, uint64_t *write_size);
     void *disk_hook_ctx;
 };
-enum { RAFT_NODE_INBOX_MAX = 64 };
+enum { RAFT_NODE_INBOX_MAX = 64, RAFT_NODE_SNAPSHOT_ENTRIES = 10000 };
 
 /* A member that joins takes the cluster's generation from the first message that reaches it.
  *
@@ -145,6 +145,9 @@ struct raft_node_keys {
 void raft_node_change_keys(struct raft_node *n, const struct raft_node_keys *k, raft_done_fn *done,
                            void *ctx);
 uint64_t raft_node_unlock_version(const struct raft_node *n);
+
+/* Entries between snapshots; 0 = 10000. Takes effect with the next entry. */
+void raft_node_set_snapshot_entries(struct raft_node *n, uint64_t entries);
 
 void raft_node_status(const struct raft_node *n, struct raft_status *ret);
 const struct raft_config *raft_node_config(const struct raft_node *n);

@@ -218,3 +218,8 @@ int raft_load_now(struct raft_node *n, const struct raft_snapshot_meta *meta, st
     n->was_member = raft_config_find(&meta->config, n->raft_id) != NULL;
     return rc;
 }
+
+void raft_node_set_snapshot_entries(struct raft_node *n, uint64_t entries)
+{
+    n->o.snapshot_entries = entries != 0 ? entries : RAFT_NODE_SNAPSHOT_ENTRIES;
+}

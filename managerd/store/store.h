@@ -167,7 +167,7 @@ bool store_find_result(const struct store *s, const uint8_t *request_id,
  * version are never split. Fewer when they keep more than STORE_HISTORY_BYTES of replaced objects
  * alive. -ERR_STALE, too, when max is smaller than the events of the next version. Objects are
  * valid until the next store_apply(). */
-enum { STORE_HISTORY_EVENTS = 65536, STORE_HISTORY_BYTES = 8 << 20 };
+enum { STORE_HISTORY_EVENTS = 16384, STORE_HISTORY_BYTES = 2 << 20 };
 int store_history(const struct store *s, uint64_t since, struct store_event *ret_events,
                   size_t max);
 
