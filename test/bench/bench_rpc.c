@@ -129,8 +129,8 @@ static void bench_calls(struct tls_context *t, uint32_t clients, uint32_t window
         start_call(c[i % clients], SKEP__METHOD__METHOD_ROOT_CA, on_call, c[i % clients]);
     drain();
     double seconds = (double)(clock_now_ns() - start_ns) / 1e9;
-    printf("calls          %2" PRIu32 " connections x %3" PRIu32 " in flight  %8.0f /s\n", clients,
-           window, (double)answered / seconds);
+    printf("calls          %2" PRIu32 " connections x %3" PRIu32 " in flight  %8.0f /s%s\n",
+           clients, window, (double)answered / seconds, window > 1 ? "  (goal 16000)" : "");
     for (uint32_t i = 0; i < clients; i++)
         rpc_client_free(c[i]);
 }
@@ -200,9 +200,9 @@ static void bench_handshakes(bool resume)
         sum.resumed += s.resumed;
         tls_context_free(lanes[i].tls);
     }
-    printf("handshakes     %-38s %8.0f /s (resumed %" PRIu64 ")\n",
+    printf("handshakes     %-38s %8.0f /s  (%s, %" PRIu64 " resumed)\n",
            resume ? "resumed" : "full, with loading the certificate", (double)answered / seconds,
-           sum.resumed);
+           resume ? "goal 775" : "no goal", sum.resumed);
 }
 
 static void bench_memory(struct tls_context *t, pid_t server)
