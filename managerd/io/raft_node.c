@@ -286,7 +286,6 @@ static int open_disk(struct raft_node *n, struct raft_loaded *l, struct err *e)
     if (rc < 0)
         return rc;
     n->raft_id = n->disk->member.raft_id;
-    n->space = wal_space(n->disk->wal);
     n->unlock_version = keyring_unlock_version(n->disk->keyring);
     if (n->o.start == RAFT_NODE_FORCE_NEW)
         rc = force_new(n, l, e);
@@ -310,6 +309,7 @@ static int start(struct raft_node *n, struct err *e)
     }
     if (rc == 0) {
         log_loaded(n, &l);
+        raft_write_start(n);
         fill_core_options(n);
         rc = start_core(n, &l, e);
     }

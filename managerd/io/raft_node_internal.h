@@ -261,6 +261,7 @@ void raft_node_adopt_generation(struct raft_node *n, uint64_t generation);
 void raft_write_add(struct raft_node *n, const struct raft_effects *fx);
 void raft_write_taken(struct raft_node *n, uint64_t index, uint64_t term);
 void raft_write_member(struct raft_node *n);
+void raft_write_start(struct raft_node *n);
 void raft_write_submit(struct raft_node *n);
 void raft_write_free_all(struct raft_node *n);
 

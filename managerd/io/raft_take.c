@@ -69,10 +69,11 @@ static void on_taken(void *ctx, void *arg)
         log_info("raft.snapshot_taken", "index=%" PRIu64 " term=%" PRIu64, t->meta.raft.index,
                  t->meta.raft.term);
         raft_write_taken(n, t->meta.raft.index, t->meta.raft.term);
-    } else if (t->rc == -ERR_NO_SPACE || t->rc == -ERR_TOO_BIG) {
+    } else if (t->rc != -ERR_IO) {
         log_warn("raft.snapshot_failed", "reason=\"%s\" retry_ms=%d", t->err.message,
                  TAKE_RETRY_MS);
         n->take_after_ms = raft_node_now(n) + TAKE_RETRY_MS;
+        n->entries_since_snapshot = n->o.snapshot_entries; /* still due */
     } else {
         raft_node_fail(n, &t->err);
     }

@@ -264,6 +264,13 @@ static void on_done(void *ctx, void *arg)
     raft_node_wake(n);
 }
 
+void raft_write_start(struct raft_node *n)
+{
+    n->space = wal_space(n->disk->wal); /* no job runs yet */
+    if (n->space != WAL_SPACE_OK)
+        loop_timer_set(n->o.loop, &n->space_timer, raft_node_now(n), on_space_timer, n);
+}
+
 void raft_write_submit(struct raft_node *n)
 {
     struct write_job *job;

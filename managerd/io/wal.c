@@ -533,6 +533,8 @@ static int start_first(struct wal *w, struct err *e)
     rc = rc < 0 ? rc : wal_roll(w, e);
     if (rc == 0 && w->segments[w->segment_count - 1].bytes == w->o.segment_bytes)
         rc = wal_maintain(w, e);
+    if (rc == -ERR_NO_SPACE && e != NULL)
+        *e = (struct err){ 0 };
     return rc == -ERR_NO_SPACE ? 0 : rc;
 }
 
