@@ -644,7 +644,9 @@ static void scheduler_on_result(void *core, int rc)
             continue; /* an event has settled it */
         unbook(s, item);
         item_wait(item);
-        group_queue(s, item->group, rc == 0); /* 0: the store did not want it; no haste */
+        /* 0: the store left it out, e.g. because the node is gone; tried again, but not at once. */
+        group_queue(s, item->group, rc == 0);
+        s->node_epoch += rc == 0;
     }
     s->flight_count = s->flight_confirmed = 0;
     for (size_t i = 0; i < s->stopped_sent && rc == 0; i++)

@@ -312,16 +312,16 @@ static int apply_task(struct apply *a, const Skep__StoreAction *action,
     Skep__Task task = *(const Skep__Task *)e->object;
     Skep__TaskStatus status;
     Skep__Meta meta = *task.meta;
-    bool changed = false;
+    bool binds = d->node_id[0] != '\0' && task.node_id[0] == '\0', changed = binds;
 
+    if (binds && table_find_live(a->s, SKEP__KIND__KIND_NODE, d->node_id) == NULL)
+        return 0; /* removed since it was chosen: the scheduler chooses again */
     if (d->desired_state > task.desired_state && state_known(d->desired_state)) {
         task.desired_state = d->desired_state;
         changed = true;
     }
-    if (d->node_id[0] != '\0' && task.node_id[0] == '\0' && id_fits(d->node_id)) {
+    if (binds)
         task.node_id = d->node_id;
-        changed = true;
-    }
     if (d->status != NULL && d->status->state >= task.status->state &&
         state_known(d->status->state)) {
         status = *d->status;

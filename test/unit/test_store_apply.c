@@ -294,6 +294,18 @@ START_TEST(a_delta_of_a_gone_task_is_skipped)
 }
 END_TEST
 
+/* Between the scheduler's choice and its commit the node was removed. */
+START_TEST(a_task_is_never_bound_to_a_node_that_is_gone)
+{
+    ck_assert_int_eq(fixture_task_delta(&f, "t1", S(SHUTDOWN), "n9", S(ASSIGNED)), 0);
+    const Skep__Task *t = store_task(f.s, "t1");
+
+    ck_assert_str_eq(t->node_id, "");
+    ck_assert_int_eq(t->status->state, S(PENDING));
+    ck_assert_int_eq(t->desired_state, S(RUNNING)); /* nothing of such a delta is taken */
+}
+END_TEST
+
 START_TEST(a_status_is_stamped_when_recorded)
 {
     ck_assert_int_eq(fixture_task_delta(&f, "t1", 0, "n1", S(ASSIGNED)), 0);
@@ -516,6 +528,7 @@ int main(void)
     tcase_add_test(tc, meta_follows_the_log);
     tcase_add_loop_test(tc, deltas_are_merged, 0, ARRAY_LEN(delta_cases));
     tcase_add_test(tc, a_delta_of_a_gone_task_is_skipped);
+    tcase_add_test(tc, a_task_is_never_bound_to_a_node_that_is_gone);
     tcase_add_test(tc, a_status_is_stamped_when_recorded);
     tcase_add_test(tc, one_event_per_changed_object);
     tcase_add_test(tc, removed_and_created_again_is_an_update);

@@ -8,7 +8,7 @@
 
 #include "test/lib/fixture.h"
 
-enum { OBJECTS = 60, STEPS = 300, SEEDS = 4 };
+enum { NODE_MISSING = 4, /* nodes 1 to 3 exist */ OBJECTS = 60, STEPS = 300, SEEDS = 4 };
 
 struct model_task {
     bool exists;
@@ -92,7 +92,7 @@ static bool step_task(struct model *m)
     status.state = (Skep__TaskState)state;
     d.status = &status;
     store_tx_task(f.tx, &d);
-    if (t->exists) {
+    if (t->exists && !(t->node < 0 && node == NODE_MISSING)) {
         t->desired = MAX(t->desired, desired);
         t->state = MAX(t->state, state);
         t->node = t->node < 0 && node > 0 ? node : t->node;
@@ -253,12 +253,28 @@ static void learn_spec_versions(struct model *m, const struct model *before)
     }
 }
 
+static void add_nodes(void)
+{
+    uint8_t *data;
+    size_t size;
+
+    for (int i = 1; i < NODE_MISSING; i++)
+        store_tx_create(f.tx, &fixture_node(&f, numbered("node", i), "host")->base);
+    store_tx_pack(f.tx, 1, NULL, &data, &size);
+    store_tx_clear(f.tx);
+    ProtobufCBinaryData packed = { size, data };
+    ck_assert_int_eq(store_apply_packed(f.s, ++f.index, packed, NULL, &f.e), 0);
+    ck_assert_int_eq(store_apply_packed(twin, f.index, packed, NULL, &f.e), 0);
+    free(data);
+}
+
 START_TEST(random_transactions)
 {
     struct model m = { 0 };
 
     fixture_init(&f, (uint64_t)_i + 100);
     twin = store_new();
+    add_nodes();
     for (int step = 0; step < STEPS; step++) {
         struct model before = m;
         int actions = 1 + pick(6);
