@@ -24,6 +24,7 @@ enum step {
 struct swarm_task {
     struct incoming *in;
     enum step step;
+    bool force_new; /* init of a new cluster from this member's data */
     struct enrol *enrol;
     struct loop_timer timer;
     char worker_token[TOKEN_CHARS + 1], manager_token[TOKEN_CHARS + 1];
@@ -208,6 +209,33 @@ static void undo_init(struct manager *m)
     m->listen[0] = m->advertise[0] = '\0';
 }
 
+/* The majority is lost for good: this member alone becomes the cluster, with all it knows. The
+ * raised generation keeps the old members out should they come back. */
+static void force_new_cluster(struct incoming *in)
+{
+    struct manager *m = in->manager;
+    struct err e = { 0 };
+    int rc = 0;
+
+    if (m->identity == NULL || m->identity->tls.role != TLS_ROLE_MANAGER ||
+        !raft_node_exists(m->raft_dir)) {
+        (void)err_set(&e, ERR_PRECONDITION,
+                      "--force-new-cluster needs a manager's data on this host, and there is none");
+        incoming_fail(in, -ERR_PRECONDITION, &e);
+        return;
+    }
+    struct swarm_task *t = task_begin(in, INIT_ELECTION);
+    if (t == NULL)
+        return;
+    t->force_new = true;
+    log_warn("swarm.force_new_cluster", "node=%s next=\"the other managers are out\"",
+             m->identity->tls.node.s);
+    host_deactivate(m);
+    rc = host_activate(m, RAFT_NODE_FORCE_NEW, &e);
+    if (rc < 0)
+        task_fail(m, rc, &e);
+}
+
 void swarm_init_call(struct incoming *in)
 {
     struct manager *m = in->manager;
@@ -215,6 +243,10 @@ void swarm_init_call(struct incoming *in)
     int64_t now = clock_wall_ns();
     struct err e = { 0 };
 
+    if (req->force_new_cluster) {
+        force_new_cluster(in);
+        return;
+    }
     if (refuse_if_member(in))
         return;
     struct swarm_task *t = task_begin(in, INIT_ELECTION);
@@ -252,10 +284,39 @@ static void on_cluster_stored(void *ctx, int rc, const struct err *e)
         return;
     }
     answer.node_id = m->identity->tls.node.s;
-    answer.worker_token = t->worker_token;
+    answer.worker_token =
+        t->force_new ? store_cluster(m->store)->join_token_worker : t->worker_token;
     answer.address = m->advertise;
     incoming_reply(t->in, &answer.base);
     task_end(m);
+}
+
+/* The other managers become workers: they may come back as that, with a new certificate. */
+static void add_new_generation(struct manager *m, struct store_tx *tx)
+{
+    const Skep__Cluster *old = store_cluster(m->store);
+    const ProtobufCMessage *o;
+
+    if (old != NULL) {
+        Skep__Cluster cluster = *old;
+
+        cluster.generation = raft_node_generation(m->raft);
+        store_tx_update(tx, &cluster.base, 0, 0);
+    }
+    for (o = store_first(m->store, SKEP__KIND__KIND_NODE); o != NULL;
+         o = store_after(m->store, SKEP__KIND__KIND_NODE, object_id(o))) {
+        Skep__Node node = *(const Skep__Node *)o;
+        Skep__NodeSpec spec = *node.spec;
+
+        if (strcmp(node.id, m->identity->tls.node.s) == 0 ||
+            spec.desired_role != SKEP__NODE_ROLE__ROLE_MANAGER)
+            continue;
+        spec.desired_role = SKEP__NODE_ROLE__ROLE_WORKER;
+        node.spec = &spec;
+        node.role = SKEP__NODE_ROLE__ROLE_WORKER;
+        node.manager = NULL;
+        store_tx_update(tx, &node.base, 0, 0);
+    }
 }
 
 static void add_cluster(struct manager *m, struct swarm_task *t, struct store_tx *tx)
@@ -313,8 +374,12 @@ void swarm_on_leader(struct manager *m)
     struct store_tx *tx = store_tx_new();
 
     t->step = INIT_COMMIT;
-    add_cluster(m, t, tx);
-    add_own_node(m, t, tx);
+    if (t->force_new) {
+        add_new_generation(m, tx);
+    } else {
+        add_cluster(m, t, tx);
+        add_own_node(m, t, tx);
+    }
     leader_propose(m, tx, NULL, on_cluster_stored, m);
     store_tx_free(tx);
 }
