@@ -6,6 +6,8 @@
 
 #include "common/text.h"
 
+#define BLANKS " \t\r\n" /* what separates shell words */
+
 /* ---- lists ---- */
 
 /* Doubles at powers of two; the old array stays in the arena. */
@@ -78,7 +80,7 @@ static const char *shell_word(const char *p, char *out)
 {
     char quote = '\0';
 
-    for (; *p != '\0' && (quote != '\0' || !isspace((unsigned char)*p)); p++) {
+    for (; *p != '\0' && (quote != '\0' || strchr(BLANKS, *p) == NULL); p++) {
         if (quote == '\0' && (*p == '"' || *p == '\'')) {
             quote = *p;
         } else if (quote != '\0' && *p == quote) {
@@ -102,7 +104,7 @@ int parse_words(struct arena *a, const char *text, struct strings *ret, struct e
     const char *p = text;
 
     for (;;) {
-        p += strspn(p, " \t\r\n");
+        p += strspn(p, BLANKS);
         if (*p == '\0')
             return 0;
         p = shell_word(p, word);

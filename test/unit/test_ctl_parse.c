@@ -267,6 +267,7 @@ static const struct {
     { "backslash in double quotes", "\"a\\\"b\\n\"", "a\"b\\n" },
     { "empty word", "a ''", "a|" },
     { "nothing", "   ", "" },
+    { "a vertical tab is no blank", "a\vb \v", "a\vb|\v" },
     { "open quote", "a \"b", "!" },
 };
 
