@@ -54,13 +54,14 @@ void agent_feed(struct agent *ag, struct roster_entry *en, const struct task_eve
 {
     struct task_effects fx;
     Skep__TaskState before = en->task.state;
+    char quotable[PLAIN_QUOTABLE_MAX];
 
     task_step(&en->task, ev, &fx);
     if (fx.report) {
         roster_touch(en, clock_wall_ns());
         log_info("task.state", "task=%s from=%s to=%s container=%.12s error=\"%s\"", en->id,
                  state_str(before), state_str(en->task.state), en->task.container.id,
-                 en->task.error);
+                 plain_quotable(quotable, en->task.error));
         link_step_type(ag, SESSION_EV_REPORTS);
         relay_task_changed(ag, en);
     }

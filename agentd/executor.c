@@ -82,6 +82,10 @@ static void lane_fill(struct agent *ag, enum executor_lane lane)
 {
     struct executor *ex = &ag->executor;
 
+    /* A job that ends at once comes back here; the loop below goes on instead of the stack. */
+    if (ex->filling[lane])
+        return;
+    ex->filling[lane] = true;
     while (ex->running[lane] < lane_limit(lane) && ex->queue[lane].first != NULL) {
         struct job *j = ex->queue[lane].first;
 
@@ -90,6 +94,7 @@ static void lane_fill(struct agent *ag, enum executor_lane lane)
         j->running = true;
         job_run(j);
     }
+    ex->filling[lane] = false;
 }
 
 /* ---- jobs ---- */
@@ -113,14 +118,14 @@ void job_end(struct job *j, enum task_result result, const char *error)
                              .now_ms = loop_now_ms(ag->loop),
                              .result = result,
                              .facts = j->has_facts ? &facts : NULL };
-    char text[TASK_ERROR_BYTES_MAX];
+    char text[TASK_ERROR_BYTES_MAX], quotable[PLAIN_QUOTABLE_MAX];
 
     plain_format(text, sizeof(text), "%s", error);
     plain_clean(text);
     ev.error = text;
     if (result != TASK_RESULT_OK)
         log_warn("task.op", "task=%s op=%s result=%s error=\"%s\"", en->id, task_op_str(j->op),
-                 result == TASK_RESULT_RETRY ? "retry" : "fatal", text);
+                 result == TASK_RESULT_RETRY ? "retry" : "fatal", plain_quotable(quotable, text));
     else
         log_debug("task.op", "task=%s op=%s took_ms=%llu", en->id, task_op_str(j->op),
                   (unsigned long long)(loop_now_ms(ag->loop) - j->started_ms));

@@ -49,6 +49,7 @@ struct job_list {
 struct executor {
     struct job_list queue[LANE_COUNT]; /* waiting for a place */
     uint32_t running[LANE_COUNT];
+    bool filling[LANE_COUNT]; /* lane_fill() is on the stack */
     struct pull *pulls;
     struct worker *blocking; /* started with the first bind mount */
     struct inbox *inbox;

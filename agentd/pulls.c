@@ -43,11 +43,11 @@ static void pull_free(struct pull *p)
 /* What the pull came to, for one task. */
 static void job_end_pulled(struct job *j, const struct pull *p)
 {
-    char text[TASK_ERROR_BYTES_MAX];
+    char text[TASK_ERROR_BYTES_MAX], quotable[PLAIN_QUOTABLE_MAX];
 
     if (p->rc < 0 && j->error[0] == '\0') {
         log_info("image.kept", "task=%s image=%s reason=\"%s\"", j->entry->id, p->full,
-                 p->why.message);
+                 plain_quotable(quotable, p->why.message));
     } else if (p->rc == -ERR_UNAVAILABLE) {
         job_end(j, TASK_RESULT_RETRY, p->why.message);
         return;

@@ -190,11 +190,13 @@ static void listed(void *ctx, const struct engine_response *r)
         watch_list(ag);
     if (r->rc == -ERR_TIMEOUT)
         watch_set_fault(ag, FAULT_LIST, "engine unresponsive");
+    else if (r->rc < 0 && r->rc != -ERR_UNAVAILABLE) /* of that the ping says more */
+        watch_set_fault(ag, FAULT_LIST, "engine's list of containers is not usable");
     if (r->rc < 0)
         return;
     if (r->status != 200 || container_parse_list(r, &list, &count, &e) < 0) {
         log_warn("engine.list", "error=\"%s\"", r->status != 200 ? r->err.message : e.message);
-        watch_set_fault(ag, FAULT_LIST, "engine does not list containers");
+        watch_set_fault(ag, FAULT_LIST, "engine's list of containers is not usable");
         return;
     }
     watch_set_fault(ag, FAULT_LIST, "");

@@ -63,6 +63,15 @@ void plain_format(char *ret, size_t size, const char *format, ...)
     plain_cut(ret);
 }
 
+const char *plain_quotable(char ret[PLAIN_QUOTABLE_MAX], const char *text)
+{
+    plain_format(ret, PLAIN_QUOTABLE_MAX, "%s", text);
+    for (char *at = ret; *at != '\0'; at++)
+        if (*at == '"')
+            *at = '\'';
+    return ret;
+}
+
 void plain_clean(char *text)
 {
     size_t size = strlen(text), at = 0;

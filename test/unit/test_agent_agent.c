@@ -341,6 +341,19 @@ START_TEST(hung_engine_degrades_the_node)
 }
 END_TEST
 
+/* N83: an answer beyond every limit degrades the node; the agent's memory stays what it was. */
+START_TEST(flooding_engine_degrades_the_node)
+{
+    struct fake_rule flood = { .match = "GET /containers/json", .how = FAKE_FLOOD, .times = 2 };
+
+    fake_engine_rule(fake, &flood);
+    UNTIL(fake_manager_description(manager) != NULL &&
+          strstr(fake_manager_description(manager)->degraded, "not usable") != NULL);
+    fake_engine_hang_up(fake); /* the event stream comes back and lists again */
+    UNTIL(fake_manager_description(manager)->degraded[0] == '\0');
+}
+END_TEST
+
 /* docker_api.md §5.5: files are there before the container, with owner and mode, and gone after it.
  */
 START_TEST(delivers_secrets_and_configs)
@@ -686,6 +699,7 @@ int main(void)
     tcase_add_test(tc, reports_after_reconnecting);
     tcase_add_test(tc, survives_an_engine_restart);
     tcase_add_test(tc, hung_engine_degrades_the_node);
+    tcase_add_test(tc, flooding_engine_degrades_the_node);
     tcase_add_test(tc, delivers_secrets_and_configs);
     tcase_add_loop_test(tc, looks_at_bind_sources, 0, (int)ARRAY_LEN(binds));
     tcase_add_test(tc, reports_host_ports);
