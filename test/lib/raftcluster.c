@@ -478,7 +478,7 @@ static bool is_settled(struct cluster *c, void *arg)
 bool cluster_write(struct cluster *c, uint64_t first, size_t count)
 {
     int *results = xcalloc(count, sizeof(*results));
-    bool ok = cluster_run(c, cluster_has_leader, NULL, 5000);
+    bool ok = cluster_run(c, cluster_has_leader, NULL, 30000);
     struct wait w = { cluster_leader(c), results, count };
 
     c->results = xrealloc_array(c->results, c->result_count + 1, sizeof(*c->results));
@@ -487,7 +487,7 @@ bool cluster_write(struct cluster *c, uint64_t first, size_t count)
         return false;
     for (size_t i = 0; i < count; i++)
         cluster_propose(c, w.leader, first + i, &results[i]);
-    ok = cluster_run(c, is_settled, &w, 10000);
+    ok = cluster_run(c, is_settled, &w, 30000);
     for (size_t i = 0; i < count; i++)
         ok = ok && results[i] == 0;
     return ok;
