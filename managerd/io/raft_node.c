@@ -10,7 +10,6 @@
 #include "managerd/raft/codec.h"
 
 enum {
-    
     SNAPSHOT_BYTES = 64 << 20,
     TAIL_ENTRIES = 500,
 };
@@ -326,7 +325,8 @@ struct raft_node *raft_node_new(const struct raft_node_options *o, struct err *e
     n->address = xstrdup(o->address);
     n->o.directory = n->directory;
     n->o.address = n->address;
-    n->o.snapshot_entries = o->snapshot_entries != 0 ? o->snapshot_entries : RAFT_NODE_SNAPSHOT_ENTRIES;
+    n->o.snapshot_entries =
+        o->snapshot_entries != 0 ? o->snapshot_entries : RAFT_NODE_SNAPSHOT_ENTRIES;
     n->o.snapshot_bytes = o->snapshot_bytes != 0 ? o->snapshot_bytes : SNAPSHOT_BYTES;
     n->o.tail_entries = o->tail_entries != 0 ? o->tail_entries : TAIL_ENTRIES;
     n->writes.end = &n->writes.first;

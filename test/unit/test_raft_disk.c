@@ -118,10 +118,13 @@ END_TEST
 static void damage(const char *dir, const char *name, off_t at)
 {
     CLEANUP_FREE char *path = xasprintf("%s/%s", dir, name);
-    CLEANUP_CLOSE int fd = open(path, O_WRONLY);
+    CLEANUP_CLOSE int fd = open(path, O_RDWR);
+    uint8_t byte;
 
     ASSERT(fd >= 0);
-    ASSERT(pwrite(fd, "x", 1, at) == 1);
+    ASSERT(pread(fd, &byte, 1, at) == 1);
+    byte ^= 0x20;
+    ASSERT(pwrite(fd, &byte, 1, at) == 1);
 }
 
 static const struct refuse_case {
