@@ -296,8 +296,8 @@ void raft_on_vote_reply(struct raft *r, const struct raft_message *m)
     if (m->type == RAFT_MSG_PRE_VOTE_REPLY) {
         if (r->state != RAFT_PRE_CANDIDATE || m->context != r->hard.term)
             return;
-    } else if (r->state != RAFT_CANDIDATE || m->term != r->hard.term) {
-        return;
+    } else if (r->state != RAFT_CANDIDATE || m->term != r->hard.term || !r->self_voted) {
+        return; /* before our own vote is durable nobody has been asked */
     }
     if (member == NULL || member->incarnation != m->incarnation)
         return; /* not one of those we count */
