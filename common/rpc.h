@@ -60,6 +60,10 @@ struct rpc_peer {
 typedef void rpc_handler_fn(void *ctx, struct rpc_call *call, const struct rpc_peer *peer,
                             const Skep__Request *req);
 
+/* A connection that did not get through the handshake, or was cut for what it sent; for a log line
+ * that the caller limits in rate. address: ip:port, "" for ipc. */
+typedef void rpc_refused_fn(void *ctx, const char *address, const struct err *why);
+
 struct rpc_listen_options {
     const char *url;           /* "tls+tcp://0.0.0.0:2377" or "ipc:///run/skep/control.sock" */
     struct tls_context *tls;   /* NULL for ipc; may be updated later (certificate renewal) */
@@ -68,7 +72,8 @@ struct rpc_listen_options {
     uint32_t connection_count; /* 0 = RPC_CONNECTIONS_MAX; beyond it connections are closed */
     uint32_t handshake_ms_max; /* 0 = TLS_HANDSHAKE_MS_MAX */
     rpc_handler_fn *handler;
-    void *ctx;
+    rpc_refused_fn *refused; /* NULL = nobody wants to know */
+    void *ctx;               /* of both */
 };
 /* Returns NULL with e naming the address (in use, permission). */
 struct rpc_server *rpc_listen(struct rpc *rpc, const struct rpc_listen_options *o, struct err *e);

@@ -361,13 +361,22 @@ static int link_on_ready(void *ctx, struct err *e)
     return admit_stranger(l, e);
 }
 
+static void report(struct link *l, const struct err *why)
+{
+    struct rpc_server *s = l->server;
+
+    s->stats.refused++;
+    if (s->o.refused != NULL)
+        s->o.refused(s->o.ctx, l->peer.address, why);
+}
+
 static void link_on_closed(void *ctx, const struct err *why)
 {
     struct link *l = ctx;
 
-    (void)why;
-    if (!rpc_conn_ready(l->conn))
-        l->server->stats.refused++;
+    /* An end that is nobody's fault is not worth a word. */
+    if (!rpc_conn_ready(l->conn) || why->code != ERR_UNAVAILABLE)
+        report(l, why);
     link_close(l);
 }
 
@@ -473,11 +482,14 @@ static void sweep(void *ctx, uint64_t now_ms)
 {
     struct rpc_server *s = ctx;
     uint64_t sweep_ms = s->o.handshake_ms_max / SWEEPS_PER_HANDSHAKE;
+    struct err late = { 0 };
+
+    (void)err_set(&late, ERR_TIMEOUT, "handshake not finished within %u ms", s->o.handshake_ms_max);
 
     for (struct link *l = s->handshakes, *next; l != NULL; l = next) {
         next = l->next;
         if (now_ms + sweep_ms - l->accepted_ms >= s->o.handshake_ms_max) {
-            s->stats.refused++;
+            report(l, &late);
             link_close(l);
         }
     }

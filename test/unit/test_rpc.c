@@ -23,6 +23,7 @@ static struct tls_context *server_tls;
 static struct rpc_call *held[HELD_MAX];
 static unsigned held_count;
 static unsigned request_count;
+static char refused[ERR_MESSAGE_BYTES_MAX]; /* why, as the server sees it */
 static char url[128], ipc_url[64];
 static struct err e;
 
@@ -49,9 +50,18 @@ static void handler(void *ctx, struct rpc_call *call, const struct rpc_peer *pee
     }
 }
 
+static void on_refused(void *ctx, const char *address, const struct err *why)
+{
+    (void)ctx;
+    ck_assert_int_eq(strncmp(address, "127.0.0.1:", 10), 0);
+    (void)snprintf(refused, sizeof(refused), "%s", why->message);
+}
+
 static void listen_on(const char *at, struct tls_context *tls)
 {
-    struct rpc_listen_options o = { .url = at, .tls = tls, .handler = handler };
+    struct rpc_listen_options o = {
+        .url = at, .tls = tls, .handler = handler, .refused = on_refused
+    };
 
     server = rpc_listen(rpc, &o, &e);
     ck_assert_msg(server != NULL, "%s", e.message);
@@ -70,6 +80,7 @@ static void setup(void)
     e = (struct err){ 0 };
     held_count = 0;
     request_count = 0;
+    refused[0] = '\0';
     l = loop_new(&e);
     rpc = rpc_new(l, &e);
     ck_assert_msg(rpc != NULL, "%s", e.message);
@@ -376,15 +387,18 @@ static const struct client_case {
     const struct pki *issuer;
     int64_t born_minutes, life_minutes; /* relative to now */
     bool removed;
-    const char *want; /* NULL = accepted */
+    const char *want; /* in the client's message; NULL = accepted */
+    const char *seen; /* in the server's */
 } client_cases[] = {
-    { "a worker of this cluster", &cluster, 0, 60, false, NULL },
-    { "N3 certificate of another cluster", &other, 0, 60, false, "root CA" },
-    { "N4 expired beyond the skew", &cluster, -90, 29, false, "expired" },
-    { "expired within the skew", &cluster, -90, 31, false, NULL },
-    { "N5 not valid for more than an hour yet", &cluster, 121, 99, false, "refused our cert" },
-    { "not valid yet, within the skew", &cluster, 119, 99, false, NULL },
-    { "N6 removed node", &cluster, 0, 60, true, "removed from the cluster" },
+    { "a worker of this cluster", &cluster, 0, 60, false, NULL, NULL },
+    { "N3 certificate of another cluster", &other, 0, 60, false, "root CA",
+      "not signed by our root CA" },
+    { "N4 expired beyond the skew", &cluster, -90, 29, false, "expired", "has expired" },
+    { "expired within the skew", &cluster, -90, 31, false, NULL, NULL },
+    { "N5 not valid for more than an hour yet", &cluster, 121, 99, false, "refused our cert",
+      "not valid yet" },
+    { "not valid yet, within the skew", &cluster, 119, 99, false, NULL, NULL },
+    { "N6 removed node", &cluster, 0, 60, true, "removed from the cluster", "was removed" },
 };
 
 /* The client believes in its certificate: its clock is the one that makes it valid. */
@@ -418,6 +432,9 @@ START_TEST(server_judges_clients)
         ck_assert_msg(r.rc == -ERR_UNAUTHENTICATED, "%s: %d %s", c->why, r.rc, r.message);
         ck_assert_msg(strstr(r.message, c->want) != NULL, "%s: %s", c->why, r.message);
         ck_assert_uint_eq(request_count, 0);
+        for (int i = 0; i < 100 && refused[0] == '\0'; i++)
+            ck_assert_int_eq(loop_run_once(l, 100, &e), 0);
+        ck_assert_msg(strstr(refused, c->seen) != NULL, "%s: %s", c->why, refused);
     }
     rpc_client_free(client);
     tls_context_free(tls);
