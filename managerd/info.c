@@ -167,6 +167,13 @@ void calls_explain_no_leader(struct manager *m, struct err *e)
     struct raft_status status;
 
     raft_node_status(m->raft, &status);
+    if (status.fenced) {
+        (void)err_set(e, ERR_UNAVAILABLE,
+                      "this manager's data is a copy or went back, so it waits for the others to "
+                      "let it in again; if they are lost for good, run 'ctl swarm init "
+                      "--force-new-cluster' here");
+        return;
+    }
     for (uint32_t i = 0; i < config->member_count; i++) {
         const struct raft_member *member = &config->members[i];
         uint64_t seen = manager_last_contact_ms(m, member->raft_id);
