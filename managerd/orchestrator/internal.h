@@ -60,7 +60,8 @@ struct orchestrator {
     struct stamp *stamps;   /* STAMP_CACHE_SIZE; NULL while not leading */
     struct node_seen *seen; /* NODE_CACHE_SIZE */
     uint64_t pass_count;
-    struct arena scratch; /* one pass */
+    struct arena scratch;    /* one pass */
+    char turn[ID_CHARS + 1]; /* the service that was looked at last */
     bool all_due, globals_due;
 };
 

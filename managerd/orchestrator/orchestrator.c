@@ -319,6 +319,17 @@ static bool is_global(const Skep__Service *service)
                                service->spec->mode_case == SKEP__SERVICE_SPEC__MODE_GLOBAL_JOB);
 }
 
+/* The due service whose turn it is: they take turns, so that a big one does not starve the others.
+ */
+static struct watched *next_due(const struct orchestrator *o)
+{
+    struct tree_node *n = tree_after(&o->due, o->turn, due_key);
+
+    if (n == NULL)
+        n = tree_first(&o->due);
+    return n != NULL ? CONTAINER_OF(n, struct watched, by_due) : NULL;
+}
+
 /* False when tx is full. w may be gone afterwards. */
 static bool run_service(struct orchestrator *o, const struct core_env *env, struct store_tx *tx,
                         struct watched *w)
@@ -337,6 +348,7 @@ static bool run_service(struct orchestrator *o, const struct core_env *env, stru
     w->global = is_global(p.service);
     if (!pass_room(&p))
         return false;
+    copy_id(o->turn, w->id);
     if (w->gone)
         empty = reaper_orphans(&p);
     else if (p.service->spec->task != NULL)
@@ -356,23 +368,21 @@ static bool run_service(struct orchestrator *o, const struct core_env *env, stru
 static uint64_t core_run(void *core, const struct core_env *env, struct store_tx *tx)
 {
     struct orchestrator *o = core;
+    size_t seen = 0;
     struct timer *t;
-    struct tree_node *n;
-    bool room = true;
 
     ASSERT(o->stamps != NULL);
     while ((t = timer_pop_due(&o->timers, env->now_ms)) != NULL)
         set_due(o, CONTAINER_OF(t, struct watched, timer));
     if (o->all_due || o->globals_due)
         mark_services(o);
-    room = run_nodes(o, env, tx);
-    for (n = tree_first(&o->due); n != NULL && room;) {
-        struct watched *w = CONTAINER_OF(n, struct watched, by_due);
-        char id[ID_CHARS + 1];
+    bool room = run_nodes(o, env, tx);
+    /* Each at most once, and no more tasks than a loop iteration should take. */
+    for (size_t left = o->due.count; left > 0 && room && seen < ORCHESTRATOR_RUN_TASKS; left--) {
+        struct watched *w = next_due(o);
 
-        copy_id(id, w->id); /* w may go */
+        seen += 1 + store_service_task_count(env->store, w->id);
         room = run_service(o, env, tx, w);
-        n = tree_after(&o->due, id, due_key);
     }
     if (o->due.count > 0 || o->nodes.count > 0)
         return env->now_ms;
@@ -397,6 +407,7 @@ static void core_stop(void *core)
     free(o->seen);
     o->seen = NULL;
     o->all_due = o->globals_due = false;
+    o->turn[0] = '\0';
 }
 
 static void core_start(void *core, const struct core_env *env)

@@ -34,6 +34,7 @@ struct orchestrator *orchestrator_new(void);
 void orchestrator_free(struct orchestrator *o);
 
 enum {
+    ORCHESTRATOR_RUN_TASKS = 50000,        /* looked at in one run; the rest in the next */
     ORCHESTRATOR_STOP_WAIT_MS = 60 * 1000, /* how long a start waits for the old task to stop */
     ORCHESTRATOR_UNPLACED_MS = 60 * 1000,  /* an updated task without a node: a failure, at least */
     ORCHESTRATOR_HISTORY_DEFAULT = 5,      /* dead tasks kept per slot without a cluster object */
