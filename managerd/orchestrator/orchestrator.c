@@ -151,12 +151,18 @@ static void unknow_all(struct orchestrator *o)
     o->known = (struct map){ 0 };
 }
 
-/* A task was given to a node that went out of use meanwhile. */
-static bool node_in_doubt(const struct orchestrator *o, const char *node_id)
+/* A task was given to a node that went out of use, or away, meanwhile. */
+static void check_assignment(struct orchestrator *o, const struct store_event *ev)
 {
-    const struct known_node *k = map_find(&o->known, hash_str(node_id, 0), known_match, node_id);
+    const Skep__Task *from = (const Skep__Task *)ev->before, *to = (const Skep__Task *)ev->after;
 
-    return k == NULL || !k->usable;
+    if (to == NULL || to->node_id[0] == '\0' ||
+        (from != NULL && strcmp(from->node_id, to->node_id) == 0))
+        return;
+    const struct known_node *k =
+        map_find(&o->known, hash_str(to->node_id, 0), known_match, to->node_id);
+    if (k == NULL || !k->usable)
+        orchestrator_touch_node(o, to->node_id);
 }
 
 /* ---- events ---- */
@@ -169,7 +175,7 @@ static void on_service(struct orchestrator *o, const struct store_event *ev)
 }
 
 /* Progress on the way to RUNNING decides nothing, except for tasks that an update waits for. */
-static bool task_matters(const struct orchestrator *o, const struct store_event *ev)
+static bool task_matters(const struct store_event *ev)
 {
     const Skep__Task *from = (const Skep__Task *)ev->before, *to = (const Skep__Task *)ev->after;
 
@@ -178,8 +184,6 @@ static bool task_matters(const struct orchestrator *o, const struct store_event 
     if (to == NULL)
         return true;
     if (from->desired_state != to->desired_state)
-        return true;
-    if (strcmp(from->node_id, to->node_id) != 0 && node_in_doubt(o, to->node_id))
         return true;
     if (task_dead(to))
         return !task_dead(from) || from->status->state != to->status->state;
@@ -193,10 +197,11 @@ static void on_task(struct orchestrator *o, const struct store_event *ev)
     const Skep__Task *t = (const Skep__Task *)(ev->after != NULL ? ev->after : ev->before);
     struct watched *w = find(o, t->service_id);
 
+    check_assignment(o, ev);
     if (w == NULL) { /* created while its service was removed */
         if (ev->after != NULL)
             (void)orchestrator_watch(o, t->service_id);
-    } else if (w->gone || task_matters(o, ev)) {
+    } else if (w->gone || task_matters(ev)) {
         set_due(o, w);
     }
 }
