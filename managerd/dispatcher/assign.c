@@ -67,6 +67,21 @@ static void reserve(struct answer *an, void ***array, size_t count, size_t *max)
     *array = grown;
 }
 
+/* A service without a log driver of its own gets the cluster's default, at the latest moment: now.
+ */
+static Skep__ServiceSpec *with_log_driver(const struct answer *an, const Skep__ServiceSpec *spec)
+{
+    const Skep__Cluster *cluster = store_cluster(an->env->store);
+
+    if (spec->task->log_driver != NULL || cluster == NULL || cluster->spec->log_driver == NULL)
+        return (Skep__ServiceSpec *)spec;
+    Skep__ServiceSpec *copy = arena_dup(an->arena, spec, sizeof(*spec));
+
+    copy->task = arena_dup(an->arena, spec->task, sizeof(*spec->task));
+    copy->task->log_driver = cluster->spec->log_driver;
+    return copy;
+}
+
 static void answer_task(struct answer *an, const Skep__Task *t)
 {
     const Skep__Revision *revision = store_task_revision(an->env->store, t);
@@ -77,7 +92,7 @@ static void answer_task(struct answer *an, const Skep__Task *t)
 
     skep__task_assignment__init(as);
     as->task = (Skep__Task *)t;
-    as->spec = revision->spec;
+    as->spec = with_log_driver(an, revision->spec);
     as->service_name = revision->spec->annotations->name;
     as->service_labels = revision->spec->annotations->labels;
     as->n_service_labels = revision->spec->annotations->n_labels;
