@@ -38,6 +38,7 @@ old=$(leader)
 check "demote the leader $old" ctl node demote "$old"
 eventually 20 "another one leads" has_leader
 eventually 20 "it is a worker" not_manager "$old"
+eventually 20 "it does not answer for the cluster any more" silent "$old"
 check "promote $old again" ctl node promote "$old"
 eventually 20 "it is a manager again" node_is "$old" "Ready Reachable"
 
