@@ -1,6 +1,8 @@
 #include "common/enrol.h"
 
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/random.h"
 #include "common/x509.h"
@@ -198,6 +200,7 @@ static void send_csr(struct enrol *en)
 {
     CLEANUP_BUF struct buf csr = BUF_INIT(X509_PEM_BYTES_MAX);
     Skep__EnrolRequest req = SKEP__ENROL_REQUEST__INIT;
+    char hostname[HOST_NAME_MAX + 1] = "";
     struct rpc_request r = { .method = SKEP__METHOD__METHOD_ENROL,
                              .body = &req.base,
                              .deadline_ms = ENROL_DEADLINE_MS,
@@ -210,6 +213,8 @@ static void send_csr(struct enrol *en)
     req.token = en->token;
     req.csr_pem = (ProtobufCBinaryData){ .len = csr.size, .data = csr.data };
     req.availability = en->availability;
+    if (gethostname(hostname, sizeof(hostname) - 1) == 0)
+        req.hostname = hostname;
     if (rc == 0)
         rc = rpc_call_start(en->client, &r, on_enrolled, en, &e);
     if (rc < 0)

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/x509.h"
 #include "managerd/ca/ca.h"
+#include "managerd/control/validate.h"
 #include "managerd/manager.h"
 #include "proto/ca.pb-c.h"
 
@@ -152,10 +153,15 @@ static void create_node(struct store_tx *tx, const struct issue_job *j,
     Skep__NodeSpec spec = SKEP__NODE_SPEC__INIT;
     Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
     Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
+    Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
 
     spec.annotations = &annotations;
     spec.desired_role = j->role;
     spec.availability = req->availability;
+    /* Until an agent describes the host, which on a dedicated manager never happens. */
+    description.hostname = req->hostname;
+    if (req->hostname[0] != '\0' && control_validate_description(&description, NULL) == 0)
+        node.description = &description;
     status.since = j->now_ns;
     node.id = (char *)j->node_id.s;
     node.spec = &spec;

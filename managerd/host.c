@@ -117,6 +117,20 @@ static struct tls_context *make_context(const struct manager *m, enum tls_peer_c
     return tls_context_new(&o, e);
 }
 
+/* One line per second at most, however many knock. */
+static void on_refused(void *ctx, const char *address, const struct err *why)
+{
+    struct manager *m = ctx;
+    uint64_t now = loop_now_ms(m->loop);
+
+    m->refused_count++;
+    if (now < m->refused_log_ms)
+        return;
+    log_warn("connection.refused", "from=%s error=\"%s\" refused=%lu", address, why->message,
+             (unsigned long)m->refused_count);
+    m->refused_log_ms = now + 1000;
+}
+
 static int listen_cluster(struct manager *m, struct err *e)
 {
     char host[MANAGER_ADDRESS_MAX];
@@ -132,13 +146,14 @@ static int listen_cluster(struct manager *m, struct err *e)
     CLEANUP_FREE char *url = xasprintf("tls+tcp://%s:%u", host, port);
     CLEANUP_FREE char *enrol_url = xasprintf("tls+tcp://%s:%u", host, port + 1);
     struct rpc_listen_options o = {
-        .url = url, .tls = m->tls, .handler = calls_on_request, .ctx = m
+        .url = url, .tls = m->tls, .handler = calls_on_request, .refused = on_refused, .ctx = m
     };
     struct rpc_listen_options enrol = { .url = enrol_url,
                                         .tls = m->tls_enrol,
                                         .message_bytes_max = 64 << 10,
                                         .slot_count = 64,
                                         .handler = calls_on_enrol_request,
+                                        .refused = on_refused,
                                         .ctx = m };
 
     m->cluster = rpc_listen(m->rpc, &o, e);

@@ -122,8 +122,9 @@ struct manager {
     uint64_t identity_stamp;
     int64_t renew_at_ns; /* wall clock */
     uint64_t renew_retry_ms;
-    uint64_t cluster_version; /* of the cluster object this process follows */
-    uint32_t join_next;       /* which manager is asked next */
+    uint64_t refused_count, refused_log_ms; /* connections turned away, and when to say so again */
+    uint64_t cluster_version;               /* of the cluster object this process follows */
+    uint32_t join_next;                     /* which manager is asked next */
     bool join_in_flight, renew_in_flight;
     bool removed; /* Raft said so; the timer acts */
     bool demoted; /* wants a worker's certificate */

@@ -1,5 +1,7 @@
 /* swarm init, join and leave: one at a time, from the local socket. */
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/enrol.h"
@@ -353,7 +355,13 @@ static void add_own_node(struct manager *m, struct swarm_task *t, struct store_t
     Skep__NodeSpec spec = SKEP__NODE_SPEC__INIT;
     Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
     Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
+    Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
+    char hostname[HOST_NAME_MAX + 1] = "";
 
+    if (gethostname(hostname, sizeof(hostname) - 1) == 0) {
+        description.hostname = hostname;
+        node.description = &description;
+    }
     spec.annotations = &annotations;
     spec.desired_role = SKEP__NODE_ROLE__ROLE_MANAGER;
     spec.availability = req->availability;

@@ -53,6 +53,24 @@ static Skep__Cluster *cluster_redacted(struct arena *a, const Skep__Cluster *clu
     return copy;
 }
 
+/* A dedicated manager has no agent whose heartbeats could say how it is: Raft knows. */
+static void complete_status(struct arena *a, Skep__Node *node)
+{
+    bool described = node->description != NULL && node->description->resources != NULL;
+
+    if (described || node->manager->reachability == SKEP__REACHABILITY__REACHABILITY_UNKNOWN)
+        return;
+    Skep__NodeStatus *status = ARENA_NEW(a, Skep__NodeStatus);
+
+    skep__node_status__init(status);
+    if (node->status != NULL)
+        *status = *node->status;
+    status->state = node->manager->reachability == SKEP__REACHABILITY__REACHABILITY_REACHABLE
+                        ? SKEP__NODE_STATE__NODE_READY
+                        : SKEP__NODE_STATE__NODE_DOWN;
+    node->status = status;
+}
+
 static Skep__Node *node_completed(const struct control_env *env, const Skep__Node *node)
 {
     if (node->manager == NULL)
@@ -69,6 +87,7 @@ static Skep__Node *node_completed(const struct control_env *env, const Skep__Nod
         copy->manager->reachability = m->reachable ? SKEP__REACHABILITY__REACHABILITY_REACHABLE
                                                    : SKEP__REACHABILITY__REACHABILITY_UNREACHABLE;
     }
+    complete_status(env->arena, copy);
     return copy;
 }
 

@@ -110,7 +110,7 @@ static void scan_unregistered(struct dispatcher *d, const struct core_env *env)
 
         if (node->status == NULL || node->status->state == SKEP__NODE_STATE__NODE_DOWN)
             continue;
-        if (node->description == NULL)
+        if (node->description == NULL || node->description->resources == NULL)
             continue; /* enrolled, has never run an agent: stays UNKNOWN */
         if ((s == NULL || s->closed) && !change_waits(d, node->id))
             mark_down(d, node->id);

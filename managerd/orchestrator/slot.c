@@ -4,9 +4,17 @@
 
 #include "managerd/orchestrator/internal.h"
 
+/* A host whose agent has never spoken runs nothing: a dedicated manager, or a node just enrolled.
+ */
+static bool agent_never_seen(const Skep__Node *node)
+{
+    return node->status != NULL && node->status->state == SKEP__NODE_STATE__NODE_UNKNOWN &&
+           (node->description == NULL || node->description->resources == NULL);
+}
+
 bool node_usable(const Skep__Node *node)
 {
-    return node != NULL &&
+    return node != NULL && !agent_never_seen(node) &&
            (node->status == NULL || node->status->state != SKEP__NODE_STATE__NODE_DOWN) &&
            node->spec->availability != SKEP__NODE_AVAILABILITY__AVAILABILITY_DRAIN;
 }
