@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "managerd/manager.h"
+#include "managerd/offline.h"
 
 /* clang-format off */
 static const struct flag table[] = {
@@ -29,7 +30,7 @@ static const struct flag table[] = {
 };
 /* clang-format on */
 
-static const char synopsis[] = "managerd [OPTIONS]";
+static const char synopsis[] = "managerd [OPTIONS] | managerd inspect [--dump|--verify]";
 
 static int print_help(void)
 {
@@ -56,7 +57,9 @@ static int print_man(void)
             "makes it a cluster or part of one; on a worker it stays idle until the node is "
             "promoted.\n\n"
             "It may be stopped, killed and started again at any moment. A damaged log or snapshot "
-            "refuses to start and names file, offset and remedy.",
+            "refuses to start and names file, offset and remedy.\n\n"
+            "managerd inspect verifies a stopped manager's data without changing it; --dump prints "
+            "every log entry. It exits with 1 when something does not verify.",
         .table = table,
         .see_also = "ctl(1), agentd(8)",
     };
@@ -151,6 +154,10 @@ static int run(const struct flags *f, struct err *e)
 
 int main(int argc, char **argv)
 {
+    int status = offline_main(argc, argv);
+
+    if (status >= 0)
+        return status;
     struct flags *f = flags_new(table, NULL);
     struct err e = { 0 };
     enum log_level level = LOG_INFO;

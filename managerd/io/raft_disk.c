@@ -133,6 +133,8 @@ static int replace_log(struct raft_disk *d, struct replay *r, const struct raft_
         return err_set(e, ERR_CORRUPT, "%s: snapshot %" PRIu64 " is of a term never reached",
                        disk_path(d->disk), s->index);
     cut(r, 0);
+    if (d->read_only)
+        return 0;
     int rc = wal_append(d->wal, &b, e);
     return rc == 0 ? wal_sync(d->wal, e) : rc;
 }
@@ -184,7 +186,8 @@ static int open_base(const struct raft_disk_options *o, bool create, struct raft
 static int open_log(const struct raft_disk_options *o, struct raft_disk *d, struct replay *r,
                     struct err *e)
 {
-    struct wal_options wal = { d->disk, d->keyring, o->cluster_id, o->node_id, o->segment_bytes };
+    struct wal_options wal = { d->disk,    d->keyring,       o->cluster_id,
+                               o->node_id, o->segment_bytes, o->read_only };
     struct wal_replay replay = { r, on_entry, on_reset };
 
     return wal_open(&wal, &replay, &d->wal, e);
@@ -199,7 +202,7 @@ static int open_all(const struct raft_disk_options *o, struct raft_disk *d, stru
 
     if (rc == 0)
         rc = member_load(&d->store, &d->member, &l->moved, e);
-    if (rc == 0)
+    if (rc == 0 && !o->read_only)
         rc = snap_remove_temporaries(&d->store, e);
     if (rc == 0)
         rc = pick_snapshot(d, l, e);
@@ -211,7 +214,7 @@ static int open_all(const struct raft_disk_options *o, struct raft_disk *d, stru
     l->entry_count = r.count;
     if (rc < 0)
         return rc;
-    for (size_t i = 0; rc == 0 && i < l->broken_count; i++)
+    for (size_t i = 0; rc == 0 && !o->read_only && i < l->broken_count; i++)
         rc = set_aside(d, l->broken_names[i], e);
     wal_stats(d->wal, &stats);
     l->torn_bytes = stats.torn_bytes;
@@ -224,6 +227,8 @@ int raft_disk_open(const struct raft_disk_options *o, struct raft_disk **ret_dis
 {
     struct raft_disk *d = xcalloc(1, sizeof(*d));
     struct raft_loaded l = { 0 };
+
+    d->read_only = o->read_only;
     int rc = open_all(o, d, &l, e);
 
     if (rc < 0) {
@@ -266,6 +271,31 @@ int raft_disk_append(struct raft_disk *d, const struct raft_hard_state *h,
     return rc == 0 ? wal_sync(d->wal, e) : rc;
 }
 
+/* The snapshot is durable before the log says that it continues behind it. */
+static int seed_snapshot(struct raft_disk *d, const struct raft_disk_seed *seed, struct err *e)
+{
+    struct snap_meta meta = { .raft = *seed->snapshot, .generation = seed->member.generation };
+    struct wal_batch b = { .hard_state = &seed->hard_state, .installed = seed->snapshot };
+    CLEANUP_FREE uint8_t *mem = xmalloc(SNAP_CHUNK_BYTES);
+    struct snap_writer *w = NULL;
+    size_t size;
+    int rc = snap_writer_new(&d->store, "taken", &meta, &w, e);
+
+    while (rc == 0 && (size = seed->next(seed->next_ctx, mem, SNAP_CHUNK_BYTES)) > 0)
+        rc = snap_writer_add(w, mem, size, e);
+    explicit_bzero(mem, SNAP_CHUNK_BYTES);
+    if (rc == 0)
+        rc = snap_writer_finish(w, NULL, e);
+    if (rc < 0) {
+        snap_writer_abort(w);
+        return rc;
+    }
+    rc = snap_writer_commit(w, e);
+    if (rc == 0)
+        rc = wal_append(d->wal, &b, e);
+    return rc == 0 ? wal_sync(d->wal, e) : rc;
+}
+
 static int create_all(const struct raft_disk_options *o, const struct raft_disk_seed *seed,
                       struct raft_disk *d, struct err *e)
 {
@@ -276,7 +306,8 @@ static int create_all(const struct raft_disk_options *o, const struct raft_disk_
         rc = open_log(o, d, &r, e);
     free(r.entries);
     if (rc == 0)
-        rc = raft_disk_append(d, &seed->hard_state, seed->entry, e);
+        rc = seed->snapshot != NULL ? seed_snapshot(d, seed, e)
+                                    : raft_disk_append(d, &seed->hard_state, seed->entry, e);
     return rc == 0 ? member_store(&d->store, &seed->member, e) : rc;
 }
 

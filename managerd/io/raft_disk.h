@@ -17,6 +17,7 @@ struct raft_disk {
     struct wal *wal;
     struct snap_store store;
     struct member member;
+    bool read_only;
     uint64_t older_snapshot; /* index of the second newest, 0 = none: the log keeps what it lacks */
 };
 
@@ -27,6 +28,7 @@ struct raft_disk_options {
     const struct keyring_options *unlock;
     uint32_t segment_bytes;
     uint32_t tail_entries; /* entries at and below the snapshot handed out */
+    bool read_only;        /* looks and repairs nothing: opening and closing only */
     disk_hook_fn *hook;
     void *hook_ctx;
 };
@@ -54,6 +56,10 @@ struct raft_disk_seed {
     struct member member;
     struct raft_hard_state hard_state;
     const struct raft_entry *entry; /* NULL: an empty log */
+    /* NULL, or a snapshot that the log continues behind; its bytes come from next (0: no more). */
+    const struct raft_snapshot_meta *snapshot;
+    size_t (*next)(void *ctx, uint8_t *mem, size_t max);
+    void *next_ctx;
 };
 /* Makes the directory's content from nothing; remains of an interrupted attempt are removed.
  * -ERR_EXISTS when there is a member file. */

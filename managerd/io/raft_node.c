@@ -211,6 +211,27 @@ static int create(const struct raft_node_options *o, struct err *e)
     return rc;
 }
 
+int raft_node_restore(const struct raft_node_options *o, const struct raft_node_seed *s,
+                      struct err *e)
+{
+    struct keyring_options unlock;
+    struct raft_disk_options disk = disk_options(o, &unlock);
+    struct raft_member founder = self_as_founder(o, o->raft_id, random_u64() | 1);
+    struct raft_snapshot_meta meta = { .index = s->index,
+                                       .term = 1,
+                                       .config = { .member_count = 1, .members = { founder } } };
+    struct raft_disk_seed seed = {
+        .member = { .raft_id = o->raft_id, .generation = s->generation },
+        .hard_state = { .term = 1, .incarnation = founder.incarnation },
+        .snapshot = &meta,
+        .next = s->next,
+        .next_ctx = s->ctx,
+    };
+
+    ASSERT(o->raft_id != RAFT_NONE && s->index > 0 && s->generation > 0);
+    return raft_disk_create(&disk, &seed, e);
+}
+
 /* FORCE_NEW: the new generation first. Whoever dies in between has a new generation with the old
  * members, which do not listen to it: safe, and the operator asks again. */
 static int force_new(struct raft_node *n, struct raft_loaded *l, struct err *e)

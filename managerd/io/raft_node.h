@@ -92,6 +92,17 @@ enum { RAFT_NODE_INBOX_MAX = 64, RAFT_NODE_SNAPSHOT_ENTRIES = 10000 };
 struct raft_node *raft_node_new(const struct raft_node_options *o, struct err *e);
 /* Waits for the running write; waiting callbacks get -ERR_CANCELED. */
 void raft_node_free(struct raft_node *n);
+/* Makes the directory of a cluster restored from a backup: this member alone, in a generation that
+ * keeps earlier members out, and a state that the bytes of next stand for (0: no more). Start it
+ * with RAFT_NODE_EXISTING. Needs directory, raft_id, ids and address of o. -ERR_EXISTS. */
+struct raft_node_seed {
+    uint64_t index; /* of the state, at least 1 */
+    uint64_t generation;
+    size_t (*next)(void *ctx, uint8_t *mem, size_t max);
+    void *ctx;
+};
+int raft_node_restore(const struct raft_node_options *o, const struct raft_node_seed *s,
+                      struct err *e) MUST_CHECK;
 /* Removes the directory's Raft files after raft_node_free(): this member was removed. */
 int raft_node_wipe(const char *directory, struct err *e) MUST_CHECK;
 /* True when the directory holds Raft data. */

@@ -481,6 +481,7 @@ int wal_append(struct wal *w, const struct wal_batch *b, struct err *e)
 {
     int rc = 0;
 
+    ASSERT(!w->o.read_only);
     if (w->failed)
         return err_set(e, ERR_IO, "the log failed before");
     for (size_t i = 0; i < b->entry_count; i++) {
@@ -553,9 +554,9 @@ int wal_open(const struct wal_options *o, const struct wal_replay *replay, struc
     memcpy(w->cluster_id, o->cluster_id, strlen(o->cluster_id));
     memcpy(w->node_id, o->node_id, strlen(o->node_id));
     int rc = wal_load(w, replay, e);
-    if (rc == 0)
+    if (rc == 0 && !o->read_only)
         rc = find_reserve(w, e);
-    if (rc == 0) {
+    if (rc == 0 && !o->read_only) {
         trim_previous(w);
         rc = start_first(w, e);
     }
@@ -582,6 +583,15 @@ void wal_close(struct wal *w)
 const struct wal_checkpoint *wal_state(const struct wal *w)
 {
     return &w->state;
+}
+
+bool wal_segment_at(const struct wal *w, size_t i, struct wal_segment_info *ret_info)
+{
+    if (i >= w->segment_count)
+        return false;
+    const struct wal_segment *s = &w->segments[i];
+    *ret_info = (struct wal_segment_info){ s->sequence, s->entry_min, s->entry_max, s->bytes };
+    return true;
 }
 
 uint64_t wal_first_index(const struct wal *w)

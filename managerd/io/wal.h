@@ -37,6 +37,7 @@ struct wal_options {
     const char *cluster_id;
     const char *node_id;
     uint32_t segment_bytes; /* 0 = WAL_SEGMENT_BYTES */
+    bool read_only;         /* verifies and replays; nothing is repaired or may be appended */
 };
 
 /* Replay, in the order of writing. Each returns 0, or -ERR_* with e set to refuse the log. */
@@ -70,6 +71,13 @@ const struct wal_checkpoint *wal_state(const struct wal *w);
 /* First entry that the segments are known to hold; 0 while they hold none. */
 uint64_t wal_first_index(const struct wal *w);
 void wal_stats(const struct wal *w, struct wal_stats *ret_stats);
+struct wal_segment_info {
+    uint64_t sequence;
+    uint64_t first_index, last_index; /* 0: no entries */
+    uint64_t bytes;
+};
+/* False when there is no segment i. */
+bool wal_segment_at(const struct wal *w, size_t i, struct wal_segment_info *ret_info);
 
 struct wal_batch {
     const struct raft_hard_state *hard_state;   /* NULL: unchanged */

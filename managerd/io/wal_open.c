@@ -272,7 +272,7 @@ int wal_load(struct wal *w, const struct wal_replay *replay, struct err *e)
     rc = load_run(&l, first, last, e);
     if (rc == 0)
         rc = check_held(&l, e);
-    if (rc == 0)
+    if (rc == 0 && !w->o.read_only)
         rc = remove_before(w, &names, first, e);
     disk_names_free(&names);
     w->state = l.state;

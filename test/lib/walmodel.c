@@ -94,7 +94,7 @@ static int open_all(struct wal_model *m, struct err *e)
         rc = keyring_create(m->disk, &k, &m->keyring, e);
     if (rc < 0)
         return rc;
-    struct wal_options o = { m->disk, m->keyring, cluster_id, m->node_id, m->segment_bytes };
+    struct wal_options o = { m->disk, m->keyring, cluster_id, m->node_id, m->segment_bytes, false };
     return wal_open(&o, &replay, &m->wal, e);
 }
 

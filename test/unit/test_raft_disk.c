@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/assert.h"
+#include "common/hash.h"
 #include "managerd/io/raft_disk.h"
 #include "test/lib/raftcluster.h"
 #include "test/lib/tmpdir.h"
@@ -108,6 +109,100 @@ START_TEST(log_and_snapshot_fit)
         ck_assert_msg(newest == 0 || l.snapshot->index == newest, "%s", t->why);
         ck_assert(!l.moved);
         ck_assert_uint_eq(l.hard_state.incarnation, 77);
+        raft_loaded_deinit(&l);
+        raft_disk_close(d);
+    }
+    tmpdir_remove(dir);
+}
+END_TEST
+
+/* Names and sizes of all files, and their times of change. */
+static uint64_t print_of(const char *dir)
+{
+    struct disk_options o = { .path = dir };
+    struct disk_names names;
+    struct disk *d;
+    uint64_t sum = 0;
+
+    ASSERT(disk_open(&o, &d, NULL) == 0);
+    ASSERT(disk_list(d, &names, NULL) == 0);
+    for (size_t i = 0; i < names.count; i++) {
+        CLEANUP_FREE char *path = xasprintf("%s/%s", dir, names.names[i]);
+        struct stat st;
+
+        ASSERT(stat(path, &st) == 0);
+        sum = hash_str(names.names[i], sum + (uint64_t)st.st_size);
+        sum = hash_u64((uint64_t)st.st_mtim.tv_nsec, sum + (uint64_t)st.st_ino);
+    }
+    disk_names_free(&names);
+    disk_close(d);
+    return sum;
+}
+
+/* Looking at a stopped member's data changes none of it, whatever a start would repair. */
+START_TEST(read_only_changes_nothing)
+{
+    const struct fit_case *t = &fit_cases[_i];
+    char *dir = make(t->last, t->snapshots, t->snapshot_term);
+    struct raft_disk_options o = options_of(dir);
+    uint64_t before = print_of(dir);
+    struct raft_loaded l;
+    struct raft_disk *d;
+    struct err e = { 0 };
+
+    o.read_only = true;
+    ck_assert_msg(raft_disk_open(&o, &d, &l, &e) == 0, "%s: %s", t->why, e.message);
+    ck_assert_msg(l.entry_count == (t->want_last == 0 ? 0 : t->want_last - t->want_first + 1), "%s",
+                  t->why);
+    struct wal_segment_info s = { 0 };
+    ck_assert_msg(wal_segment_at(d->wal, 0, &s) && s.first_index == 1, "%s", t->why);
+    raft_loaded_deinit(&l);
+    raft_disk_close(d);
+    ck_assert_msg(print_of(dir) == before, "%s", t->why);
+    tmpdir_remove(dir);
+}
+END_TEST
+
+static size_t next_piece(void *ctx, uint8_t *mem, size_t max)
+{
+    unsigned *left = ctx;
+
+    if (*left == 0)
+        return 0;
+    (*left)--;
+    memset(mem, (int)*left, max);
+    return max;
+}
+
+/* A directory made from a state's bytes: one member, the log behind the snapshot. */
+START_TEST(a_seeded_snapshot_is_the_start)
+{
+    char *dir = tmpdir_new_in_memory();
+    struct raft_disk_options o = options_of(dir);
+    struct raft_snapshot_meta meta = { .index = 40, .term = 1, .config = { .member_count = 1 } };
+    unsigned pieces = 3;
+    struct raft_disk_seed seed = { .member = { 5, 2 },
+                                   .hard_state = { .term = 1, .incarnation = 9 },
+                                   .snapshot = &meta,
+                                   .next = next_piece,
+                                   .next_ctx = &pieces };
+    struct raft_entry next = { 41, 1, RAFT_ENTRY_NORMAL, NULL };
+    struct raft_loaded l;
+    struct raft_disk *d;
+    struct err e = { 0 };
+
+    meta.config.members[0] = founder();
+    ck_assert_msg(raft_disk_create(&o, &seed, &e) == 0, "%s", e.message);
+    ck_assert_int_eq(raft_disk_create(&o, &seed, &e), -ERR_EXISTS);
+    for (uint64_t entries = 0; entries < 2; entries++) {
+        ck_assert_msg(raft_disk_open(&o, &d, &l, &e) == 0, "%s", e.message);
+        ck_assert_ptr_nonnull(l.snapshot);
+        ck_assert_uint_eq(l.snapshot->index, 40);
+        ck_assert_uint_eq(l.snapshot->config.members[0].raft_id, 5);
+        ck_assert_uint_eq(l.entry_count, entries);
+        ck_assert_uint_eq(l.hard_state.incarnation, 9);
+        ck_assert_uint_eq(d->member.generation, 2);
+        ck_assert_int_eq(raft_disk_append(d, NULL, &next, &e), 0);
         raft_loaded_deinit(&l);
         raft_disk_close(d);
     }
@@ -282,6 +377,8 @@ int main(void)
 
     tcase_set_timeout(tc, 600);
     tcase_add_loop_test(tc, log_and_snapshot_fit, 0, ARRAY_LEN(fit_cases));
+    tcase_add_loop_test(tc, read_only_changes_nothing, 0, ARRAY_LEN(fit_cases));
+    tcase_add_test(tc, a_seeded_snapshot_is_the_start);
     tcase_add_loop_test(tc, damage_is_refused_with_a_remedy, 0, ARRAY_LEN(refuse_cases));
     tcase_add_test(tc, a_missing_snapshot_is_noticed);
     tcase_add_test(tc, a_copy_is_recognised);
