@@ -27,6 +27,8 @@ enum {
     JOIN_INTERVAL_MS = 500,
     JOIN_CALL_MS = 10000,
     RENEW_RETRY_MS = 5000,
+    EXPELLED_AFTER_MS = 5000,  /* without a leader */
+    EXPELLED_NOTICE_MS = 3000, /* how recent the leader's word has to be */
     ADDRESS_FILE_BYTES_MAX = 2 * MANAGER_ADDRESS_MAX + 2,
 };
 
@@ -511,6 +513,35 @@ static void follow_cluster(struct manager *m)
     m->cluster_version = cluster->meta->version;
 }
 
+/* Demoted and promoted again before we heard of either: the leader does not know our raft id any
+ * more, so nobody will ever lead us. A leader that is behind would say the same of a new member,
+ * but not for long, and then the real one is heard: only a lasting silence counts. */
+static void rejoin_if_expelled(struct manager *m, uint64_t now_ms)
+{
+    struct raft_status status;
+    struct err e = { 0 };
+
+    if (m->raft == NULL || m->state != MANAGER_ACTIVE)
+        return;
+    raft_node_status(m->raft, &status);
+    if (status.leader != RAFT_NONE || m->leaderless_ms == 0)
+        m->leaderless_ms = status.leader != RAFT_NONE ? 0 : now_ms;
+    if (m->leaderless_ms == 0 || now_ms - m->leaderless_ms < EXPELLED_AFTER_MS ||
+        m->expelled_ms == 0 || now_ms - m->expelled_ms > EXPELLED_NOTICE_MS)
+        return;
+    log_warn("host.rejoin", "reason=\"the leader does not know this member any more\"");
+    m->leaderless_ms = m->expelled_ms = 0;
+    leave_raft(m);
+    struct identity *id = NULL;
+    int rc = identity_load(m->state_dir, &id, &e); /* with the managers as they are now */
+    if (rc == 0) {
+        host_set_identity(m, id);
+        rc = host_activate(m, RAFT_NODE_JOIN, &e);
+    }
+    if (rc < 0)
+        log_error("host.activate", "error=\"%s\"", e.message);
+}
+
 static void on_identity_timer(void *ctx, uint64_t now_ms)
 {
     struct manager *m = ctx;
@@ -529,6 +560,7 @@ static void on_identity_timer(void *ctx, uint64_t now_ms)
     }
     if (renewal_due(m, now_ms))
         renew(m);
+    rejoin_if_expelled(m, now_ms);
     follow_cluster(m);
 }
 

@@ -126,8 +126,10 @@ struct manager {
     uint64_t cluster_version;               /* of the cluster object this process follows */
     uint32_t join_next;                     /* which manager is asked next */
     bool join_in_flight, renew_in_flight;
-    bool removed; /* Raft said so; the timer acts */
-    bool demoted; /* wants a worker's certificate */
+    uint64_t leaderless_ms; /* since when nobody leads us; 0 = somebody does */
+    uint64_t expelled_ms;   /* when a leader last said that it does not know us */
+    bool removed;           /* Raft said so; the timer acts */
+    bool demoted;           /* wants a worker's certificate */
     bool member_change_in_flight, member_tx_in_flight;
 };
 

@@ -170,6 +170,8 @@ static void on_raft_sent(void *ctx, int rc, const Skep__Response *response, cons
         p->raft_calls--;
     if (rc == -ERR_PERMISSION)
         s->manager->demoted = true; /* a new certificate will say what we are now */
+    if (rc == -ERR_NOT_FOUND)
+        s->manager->expelled_ms = loop_now_ms(s->manager->loop);
     if (rc < 0) {
         log_debug("raft.send", "to=%s error=\"%s\"", s->address, err_message(e, rc));
         if (s->manager->raft != NULL && rc != -ERR_CANCELED)

@@ -16,6 +16,16 @@ static int check_still_manager(const struct incoming *in, struct err *e)
     return err_set(e, ERR_PERMISSION, "node %s is no longer a manager", in->caller.node_id);
 }
 
+/* The leader's configuration is the newest: who speaks with a raft id that is not in it was taken
+ * out, perhaps without ever hearing so. */
+static int check_member(const struct manager *m, const struct raft_message *message, struct err *e)
+{
+    if (!m->leading || raft_config_find(raft_node_config(m->raft), message->from) != NULL)
+        return 0;
+    return err_set(e, ERR_NOT_FOUND, "raft id %lx is not, or no longer, a member",
+                   (unsigned long)message->from);
+}
+
 void raft_call(struct incoming *in)
 {
     struct manager *m = in->manager;
@@ -25,6 +35,8 @@ void raft_call(struct incoming *in)
 
     if (rc == 0)
         rc = raft_message_unpack(in->raw->data, in->raw->len, &message, &e);
+    if (rc == 0)
+        rc = check_member(m, message, &e);
     if (rc == 0)
         rc = raft_node_receive(m->raft, in->caller.node_id, message, &e);
     if (rc == 0)
