@@ -90,6 +90,7 @@ int service_rm(struct ctl *c);
 int service_rollback(struct ctl *c);
 int service_scale(struct ctl *c);
 int service_update(struct ctl *c);
+int cluster_backup(struct ctl *c);
 int node_demote(struct ctl *c);
 int node_inspect(struct ctl *c);
 int node_ls(struct ctl *c);

@@ -48,6 +48,11 @@ static const struct flag global_flags[] = {
 
 static const struct flag no_flags[] = { END };
 
+static const struct flag cluster_backup_flags[] = {
+    BOOL("stale", 0, "Save what this manager has, without asking a majority (when there is none)"),
+    END,
+};
+
 /* ---- service ---- */
 
 #define FLAGS_HEALTH                                                                               \
@@ -385,6 +390,13 @@ static const struct cmd cmds[] = {
     { "swarm ca", NULL, 0, 0, CMD_MANAGER, CMD_MIXED, swarm_ca, no_flags, "",
       "Display the root CA", "Prints the root certificate of the cluster in PEM.", NULL, false },
 
+    { "cluster backup", NULL, 1, 1, CMD_MANAGER, CMD_MIXED, cluster_backup, cluster_backup_flags,
+      "FILE", "Save the cluster's state to a file (it holds the root CA's key)",
+      "The file holds every object of the cluster as it was at one moment, with secrets, join tokens "
+      "and the root CA's private key: whoever has it can act as any node. It is made readable by its "
+      "owner only, and replaces an older one only when it is complete. managerd restore FILE makes a "
+      "new first manager from it.", "file", false },
+
     { "node ls", "node list", 0, 0, CMD_MANAGER, CMD_MIXED, node_ls, ls_flags, "",
       "List nodes in the swarm",
       "Filters: id, label (engine label), node.label, membership, name, role.", NULL, false },
@@ -444,6 +456,7 @@ static const struct cmd cmds[] = {
 static const struct {
     const char *word, *summary;
 } groups[] = {
+    { "cluster", "Manage the cluster's state" },
     { "node", "Manage Swarm nodes" },
     { "service", "Manage Swarm services" },
     { "swarm", "Manage Swarm" },

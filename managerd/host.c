@@ -20,6 +20,7 @@
 #include "common/random.h"
 #include "common/renew.h"
 #include "managerd/manager.h"
+#include "managerd/own.h"
 #include "proto/raft_control.pb-c.h"
 
 enum {
@@ -34,16 +35,6 @@ enum {
 
 /* ---- addresses ----------------------------------------------------------------------------------
  */
-
-static int save_addresses(struct manager *m, struct err *e)
-{
-    CLEANUP_FREE char *path = xasprintf("%s/managerd.addresses", m->state_dir);
-    CLEANUP_FILE FILE *f = fopen(path, "we");
-
-    if (f == NULL || fprintf(f, "%s\n%s\n", m->listen, m->advertise) < 0 || fflush(f) != 0)
-        return err_errno(e, errno, "write %s", path);
-    return 0;
-}
 
 static void load_addresses(struct manager *m)
 {
@@ -338,7 +329,7 @@ int host_activate(struct manager *m, enum raft_node_start start, struct err *e)
     if (rc == 0)
         rc = start_raft(m, start, e);
     if (rc == 0)
-        rc = save_addresses(m, e);
+        rc = own_addresses_save(m->state_dir, m->listen, m->advertise, e);
     if (rc < 0) {
         host_deactivate(m);
         return rc;
@@ -362,6 +353,7 @@ void host_deactivate(struct manager *m)
     loop_timer_cancel(m->loop, &m->join_timer);
     leader_stop(m);
     control_watches_drop(m);
+    backup_calls_drop(m);
     rpc_server_free(TAKE_PTR(m->cluster));
     rpc_server_free(TAKE_PTR(m->enrol));
     raft_node_free(TAKE_PTR(m->raft));

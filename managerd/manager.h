@@ -3,7 +3,7 @@
  *
  *   leader.c   runs the leader-only cores: events in, one transaction per core in flight
  *   calls.c    every RPC: who may, where it runs (here, leader), decode, hand over
- *   control_calls.c, agent_calls.c, raft_calls.c, ca_calls.c, log_calls.c, info.c   the handlers
+ *   *_calls.c, info.c   the handlers
  *   members.c  raft membership and roles follow the store
  *   host.c     what this host is: identity, listeners, Raft up and down
  *   peers.c    connections to the other managers; raft's transport
@@ -106,6 +106,7 @@ struct manager {
     struct peer *peers;
     struct forwarded *forwarded; /* calls on their way to the leader */
     struct pending_watch *watches;
+    struct backups *backups; /* being read; NULL before the first */
     size_t watch_count;
     uint64_t watched_version, watch_due_ms;
     struct swarm_task *swarm; /* init, join or leave under way */
@@ -193,6 +194,7 @@ handler_fn logs_open_call, logs_read_call, log_subscriptions_call,
     log_publish_call;                                                      /* log_calls.c */
 handler_fn raft_call, raft_snapshot_call, raft_join_call, raft_leave_call; /* raft_calls.c */
 handler_fn root_ca_call, enrol_call, renew_call;                           /* ca_calls.c */
+handler_fn cluster_backup_call;                                            /* backup_calls.c */
 handler_fn swarm_init_call, swarm_join_call, swarm_leave_call;             /* swarm.c */
 /* After commits and timers: answers what waits. */
 void control_watches_run(struct manager *m);
@@ -201,6 +203,8 @@ void agent_calls_run(struct manager *m);
 void agent_calls_drop(struct manager *m); /* leadership is over: all are answered */
 void log_calls_run(struct manager *m);
 void log_calls_drop(struct manager *m);
+
+void backup_calls_drop(struct manager *m);
 
 /* info.c: what Raft knows of the managers; ret has room for RAFT_MEMBERS_MAX. */
 struct control_member;

@@ -11,6 +11,7 @@
 #include "managerd/control/control.h"
 #include "managerd/control/validate.h"
 #include "managerd/manager.h"
+#include "managerd/own.h"
 #include "proto/raft_control.pb-c.h"
 
 enum { SWARM_STEP_MS_MAX = 30000, LEAVE_WAIT_MS = 10000, DEFAULT_PORT = 2377 };
@@ -158,36 +159,16 @@ static int make_root(struct swarm_task *t, int64_t now, struct err *e)
 static int make_own_certificate(struct manager *m, struct swarm_task *t, int64_t now, int64_t life,
                                 struct err *e)
 {
-    CLEANUP_BUF struct buf key = BUF_INIT(X509_PEM_BYTES_MAX), csr = BUF_INIT(X509_PEM_BYTES_MAX),
-                           pem = BUF_INIT(X509_PEM_BYTES_MAX);
-    struct x509_ca *ca = x509_ca_new(buf_str(&t->root_pem), buf_str(&t->root_key), e);
-    struct x509_issue issue = { .now_ns = now };
-    int rc = ca == NULL ? -ERR_INTERNAL : x509_generate_key(&key, e);
+    const struct own_identity o = { .state_dir = m->state_dir,
+                                    .advertise = m->advertise,
+                                    .root_pem = buf_str(&t->root_pem),
+                                    .root_key = buf_str(&t->root_key),
+                                    .now_ns = now,
+                                    .life_ns = life,
+                                    .node = id_from_prng(&m->prng),
+                                    .cluster = id_from_prng(&m->prng) };
 
-    if (rc == 0)
-        rc = x509_create_csr(buf_str(&key), &csr, e);
-    if (rc == 0) {
-        issue.csr_pem = csr.data;
-        issue.csr_size = csr.size;
-        issue.identity = (struct tls_identity){ .node = id_from_prng(&m->prng),
-                                                .cluster = id_from_prng(&m->prng),
-                                                .role = TLS_ROLE_MANAGER,
-                                                .not_after_ns = now + life };
-        rc = x509_ca_issue(ca, &issue, &pem, e);
-    }
-    x509_ca_free(ca);
-    char *own_address[] = { m->advertise };
-    if (rc == 0)
-        rc = identity_save_managers(m->state_dir, own_address, 1, e);
-    if (rc == 0)
-        rc = buf_append(&pem, key.data, key.size);
-    if (rc == 0)
-        rc = identity_save(m->state_dir, buf_str(&pem), buf_str(&t->root_pem), e);
-    if (key.data != NULL)
-        explicit_bzero(key.data, key.size);
-    if (pem.data != NULL)
-        explicit_bzero(pem.data, pem.size);
-    return rc;
+    return own_identity_save(&o, e);
 }
 
 static int load_identity(struct manager *m, struct err *e)
@@ -293,34 +274,6 @@ static void on_cluster_stored(void *ctx, int rc, const struct err *e)
     task_end(m);
 }
 
-/* The other managers become workers: they may come back as that, with a new certificate. */
-static void add_new_generation(struct manager *m, struct store_tx *tx)
-{
-    const Skep__Cluster *old = store_cluster(m->store);
-    const ProtobufCMessage *o;
-
-    if (old != NULL) {
-        Skep__Cluster cluster = *old;
-
-        cluster.generation = raft_node_generation(m->raft);
-        store_tx_update(tx, &cluster.base, 0, 0);
-    }
-    for (o = store_first(m->store, SKEP__KIND__KIND_NODE); o != NULL;
-         o = store_after(m->store, SKEP__KIND__KIND_NODE, object_id(o))) {
-        Skep__Node node = *(const Skep__Node *)o;
-        Skep__NodeSpec spec = *node.spec;
-
-        if (strcmp(node.id, m->identity->tls.node.s) == 0 ||
-            spec.desired_role != SKEP__NODE_ROLE__ROLE_MANAGER)
-            continue;
-        spec.desired_role = SKEP__NODE_ROLE__ROLE_WORKER;
-        node.spec = &spec;
-        node.role = SKEP__NODE_ROLE__ROLE_WORKER;
-        node.manager = NULL;
-        store_tx_update(tx, &node.base, 0, 0);
-    }
-}
-
 static void add_cluster(struct manager *m, struct swarm_task *t, struct store_tx *tx)
 {
     const Skep__SwarmInitRequest *req = (const Skep__SwarmInitRequest *)t->in->request;
@@ -348,31 +301,6 @@ static void add_cluster(struct manager *m, struct swarm_task *t, struct store_tx
     store_tx_create(tx, &cluster.base);
 }
 
-static void add_own_node(struct manager *m, struct swarm_task *t, struct store_tx *tx)
-{
-    const Skep__SwarmInitRequest *req = (const Skep__SwarmInitRequest *)t->in->request;
-    Skep__Node node = SKEP__NODE__INIT;
-    Skep__NodeSpec spec = SKEP__NODE_SPEC__INIT;
-    Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
-    Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
-    Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
-    char hostname[HOST_NAME_MAX + 1] = "";
-
-    if (gethostname(hostname, sizeof(hostname) - 1) == 0) {
-        description.hostname = hostname;
-        node.description = &description;
-    }
-    spec.annotations = &annotations;
-    spec.desired_role = SKEP__NODE_ROLE__ROLE_MANAGER;
-    spec.availability = req->availability;
-    node.id = m->identity->tls.node.s;
-    node.spec = &spec;
-    node.status = &status;
-    node.role = SKEP__NODE_ROLE__ROLE_MANAGER;
-    node.certificate_expires_at = m->identity->tls.not_after_ns;
-    store_tx_create(tx, &node.base);
-}
-
 void swarm_on_leader(struct manager *m)
 {
     struct swarm_task *t = m->swarm;
@@ -383,10 +311,12 @@ void swarm_on_leader(struct manager *m)
 
     t->step = INIT_COMMIT;
     if (t->force_new) {
-        add_new_generation(m, tx);
+        own_generation_add(m->store, raft_node_generation(m->raft), m->identity->tls.node.s, tx);
     } else {
+        const Skep__SwarmInitRequest *req = (const Skep__SwarmInitRequest *)t->in->request;
+
         add_cluster(m, t, tx);
-        add_own_node(m, t, tx);
+        own_node_add(&m->identity->tls, req->availability, tx);
     }
     leader_propose(m, tx, NULL, on_cluster_stored, m);
     store_tx_free(tx);
