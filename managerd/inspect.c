@@ -92,7 +92,7 @@ static int list_snapshots(struct inspect *in, struct err *e)
 
     if (rc == -ERR_BUSY)
         return err_set(e, ERR_BUSY,
-                       "%s is in use: managerd runs on it. Stop it first (systemctl stop managerd)",
+                       "%s is in use: managerd runs on it. Stop it first (systemctl stop skep-managerd)",
                        in->directory);
     if (rc == 0)
         rc = keyring_load(disk, &no_lock, &keyring, e);

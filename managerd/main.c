@@ -30,7 +30,8 @@ static const struct flag table[] = {
 };
 /* clang-format on */
 
-static const char synopsis[] = "managerd [OPTIONS] | managerd inspect [--dump|--verify]";
+static const char synopsis[] = "managerd [OPTIONS] | managerd inspect [--dump|--verify] | managerd "
+                               "restore FILE --advertise HOST:PORT";
 
 static int print_help(void)
 {
@@ -59,7 +60,12 @@ static int print_man(void)
             "It may be stopped, killed and started again at any moment. A damaged log or snapshot "
             "refuses to start and names file, offset and remedy.\n\n"
             "managerd inspect verifies a stopped manager's data without changing it; --dump prints "
-            "every log entry. It exits with 1 when something does not verify.",
+            "every log entry. It exits with 1 when something does not verify.\n\n"
+            "managerd restore makes an empty host the only manager of a cluster that ctl cluster "
+            "backup saved, with the same CA and a new identity. Workers find it when HOST:PORT is "
+            "a "
+            "former manager's address; their containers go on. --help after either shows its "
+            "options.",
         .table = table,
         .see_also = "ctl(1), agentd(8)",
     };

@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } subcommands[] = {
     { "inspect", inspect_main },
+    { "restore", restore_main },
 };
 
 int offline_main(int argc, char **argv)

@@ -8,6 +8,10 @@
  * keys, tokens or secrets are printed. */
 int inspect_main(int argc, char **argv);
 
+/* Makes a new cluster of one manager from a backup file, with the CA that is in it: managerd then
+ * starts normally. */
+int restore_main(int argc, char **argv);
+
 /* Runs the subcommand that argv[1] names; -1 when it names none. */
 int offline_main(int argc, char **argv);
 
