@@ -337,6 +337,8 @@ static bool read_zone(const char **p, int64_t *ns)
     return true;
 }
 
+#define TIME_NS_MAX (9214560000 * TEXT_NS_PER_S) /* 2261-12-31 */
+
 static bool parse_rfc3339(const char *text, int64_t *ret_ns)
 {
     unsigned year, month, day, hour = 0, minute = 0;
@@ -368,11 +370,15 @@ int text_parse_time(const char *text, int64_t *ret_ns, struct err *e)
 {
     const char *p = text;
     struct decimal d;
+    int64_t ns = 0;
+    bool fine = parse_rfc3339(text, &ns) ||
+                (read_decimal(&p, &d) && *p == '\0' && decimal_scale(&d, TEXT_NS_PER_S, &ns));
 
-    if (parse_rfc3339(text, ret_ns))
+    /* What is accepted can be printed in any time zone and be accepted again. */
+    if (fine && ns >= 0 && ns < TIME_NS_MAX) {
+        *ret_ns = ns;
         return 0;
-    if (read_decimal(&p, &d) && *p == '\0' && decimal_scale(&d, TEXT_NS_PER_S, ret_ns))
-        return 0;
+    }
     return err_set(e, ERR_INVALID,
                    "\"%.40s\" is not a time; write 2026-01-02T15:04:05Z, 10m or seconds since 1970",
                    text);
