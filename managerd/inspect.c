@@ -91,9 +91,10 @@ static int list_snapshots(struct inspect *in, struct err *e)
     int rc = disk_open(&o, &disk, e);
 
     if (rc == -ERR_BUSY)
-        return err_set(e, ERR_BUSY,
-                       "%s is in use: managerd runs on it. Stop it first (systemctl stop skep-managerd)",
-                       in->directory);
+        return err_set(
+            e, ERR_BUSY,
+            "%s is in use: managerd runs on it. Stop it first (systemctl stop skep-managerd)",
+            in->directory);
     if (rc == 0)
         rc = keyring_load(disk, &no_lock, &keyring, e);
     struct snap_store s = { disk, keyring, in->identity->tls.cluster.s, in->identity->tls.node.s };
@@ -352,7 +353,7 @@ int inspect_main(int argc, char **argv)
         printf("Usage:  managerd inspect [OPTIONS]\n\n"
                "Verifies a stopped manager's log and snapshots and prints what they hold. Nothing\n"
                "is changed, and no key, token or secret is printed. Exit status 1: something does\n"
-               "not verify.\n\n");
+               "not verify.\n");
         flags_print_options(stdout, "Options", table, 100);
     } else {
         status = run(f);

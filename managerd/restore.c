@@ -269,11 +269,10 @@ int restore_main(int argc, char **argv)
                       err_message(&e, rc));
         status = FLAGS_EXIT_USAGE;
     } else if (flags_bool(f, "help")) {
-        printf(
-            "Usage:  managerd restore FILE --advertise HOST:PORT [OPTIONS]\n\n"
-            "Makes this host the only manager of the cluster that \"ctl cluster backup FILE\" "
-            "saved.\n"
-            "Workers go on with their containers and find it at a former manager's address.\n\n");
+        printf("Usage:  managerd restore FILE --advertise HOST:PORT [OPTIONS]\n\n"
+               "Makes this host the only manager of the cluster that \"ctl cluster backup FILE\" "
+               "saved.\n"
+               "Workers go on with their containers and find it at a former manager's address.\n");
         flags_print_options(stdout, "Options", table, 100);
     } else {
         status = run(&r);

@@ -16,6 +16,8 @@ refuses "only a manager can do this" "needs a manager's data" lab exec w1 ctl sw
 check "cut the power of m2 and m3" lab kill m2 m3
 sleep 3
 refuses "m1 alone has no quorum" "does not have a leader" lab exec m1 ctl service ls
+refuses "nor can it say that its state is the newest" "does not have a leader" lab exec m1 ctl cluster backup /run/b
+says "it saves what it has when asked to" "objects at version" lab exec m1 ctl cluster backup --stale /run/b
 check "make m1 the cluster" lab exec m1 ctl swarm init --force-new-cluster --advertise-addr 10.77.0.11
 says "it leads" "m1 .*Leader" lab exec m1 ctl node ls
 says "it knows the service" "steady" lab exec m1 ctl service ls
