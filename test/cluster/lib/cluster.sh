@@ -158,10 +158,16 @@ lab_ctl() {
         [ -n "$host" ] || read -r host _ <<<"$candidates"
     fi
     [ -n "$host" ] || die "no managerd runs"
-    # A manager may have been demoted or lost its peers: after a failure the next call looks anew.
-    host_exec "$host" ctl "$@" && return
+    # A manager may have been demoted or lost its peers: after a failure the next call looks anew, and
+    # one that is no manager any more has done nothing, so that is now.
+    host_exec "$host" ctl "$@" 2> >(tee "$LAB/ctl-error" >&2) && return
     local rc=$?
     rm -f "$LAB/ctl-host"
+    sleep 0.05 # for tee
+    if [ -z "${lab_ctl_again:-}" ] && grep -q 'not a swarm manager' "$LAB/ctl-error"; then
+        lab_ctl_again=1 lab_ctl "$@"
+        return
+    fi
     return $rc
 }
 
