@@ -196,6 +196,9 @@ lab_remove() {
     lab_is_dead() { [ -z "$(lab_processes)" ]; }
     wait_until 15 lab_is_dead
     cgroup_remove ""
+    # What an interrupted `up` had mounted for a look (storage_driver), innermost first.
+    awk -v a="$LAB/" -v b="$DATA/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo |
+        sort -r | while read -r rest; do umount -l "$rest"; done
     rm -rf --one-file-system "$LAB" "$DATA"
     [ -z "$(lab_leftovers)" ]
 }
