@@ -1,8 +1,10 @@
 #include "managerd/own.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/buf.h"
 #include "common/identity.h"
@@ -95,7 +97,14 @@ void own_node_add(const struct tls_identity *id, Skep__NodeAvailability availabi
     Skep__NodeSpec spec = SKEP__NODE_SPEC__INIT;
     Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
     Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
+    Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
+    char hostname[HOST_NAME_MAX + 1] = "";
 
+    /* Until an agent describes the host, which on a dedicated manager never happens. */
+    if (gethostname(hostname, sizeof(hostname) - 1) == 0) {
+        description.hostname = hostname;
+        node.description = &description;
+    }
     spec.annotations = &annotations;
     spec.desired_role = SKEP__NODE_ROLE__ROLE_MANAGER;
     spec.availability = availability;

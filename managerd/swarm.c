@@ -1,7 +1,5 @@
 /* swarm init, join and leave: one at a time, from the local socket. */
-#include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/enrol.h"
