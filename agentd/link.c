@@ -68,10 +68,33 @@ static void save_managers(struct agent *ag, Skep__ManagerAddress **m, size_t cou
     link_set_managers(ag, id->managers, n);
 }
 
+static void save_generation(struct agent *ag, uint64_t generation)
+{
+    struct identity *id = ag->membership.identity;
+    struct err e = { 0 };
+
+    if (id == NULL || id->generation >= generation)
+        return;
+    if (identity_save_generation(ag->o.state_dir, generation, &e) < 0)
+        log_warn("session.generation", "error=\"%s\" next=keep_in_memory", e.message);
+    id->generation = generation;
+}
+
 static void take_open(struct agent *ag, const Skep__SessionResponse *m, struct session_event *ev)
 {
     ev->session_id = m->session_id;
     ev->heartbeat_ms = m->heartbeat_ms;
+    ev->generation = MAX(m->generation, (uint64_t)1); /* 0: of a version before generations */
+    if (ev->generation < ag->link.session.generation) {
+        log_warn("session.generation",
+                 "manager=%s generation=%llu seen=%llu next=try_another "
+                 "remedy=\"this manager was left behind by --force-new-cluster: "
+                 "let it leave and join again\"",
+                 ag->link.session.address, (unsigned long long)ev->generation,
+                 (unsigned long long)ag->link.session.generation);
+        return;
+    }
+    save_generation(ag, ev->generation);
     ag->link.described_seq = ag->link.sending_seq;
     log_info("session.open", "manager=%s session=%s heartbeat_ms=%u", ag->link.session.address,
              m->session_id, m->heartbeat_ms);
@@ -198,6 +221,7 @@ static int send_open(struct agent *ag)
 
     m.description = ag->watch.description;
     m.boot_id = ag->link.boot_id;
+    m.generation = ag->link.session.generation;
     ag->link.sending_seq = ag->watch.description_seq;
     return call_start(ag, SESSION_CALL_OPEN, SKEP__METHOD__METHOD_SESSION, &m.base,
                       SESSION_CALL_MS);
@@ -362,9 +386,11 @@ void link_step_type(struct agent *ag, enum session_event_type type)
 
 void link_set_managers(struct agent *ag, char *const *addresses, size_t count)
 {
+    const struct identity *id = ag->membership.identity;
     struct session_event ev = { .type = SESSION_EV_MANAGERS,
                                 .now_ms = loop_now_ms(ag->loop),
                                 .addresses = (const char *const *)addresses,
+                                .generation = id == NULL ? 0 : id->generation,
                                 .address_count = count };
 
     link_step(ag, &ev);

@@ -3,14 +3,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/text.h"
 #include "common/x509.h"
 
-enum { MANAGERS_FILE_BYTES_MAX = IDENTITY_MANAGERS_MAX * (IDENTITY_ADDRESS_CHARS_MAX + 1) };
+enum {
+    MANAGERS_FILE_BYTES_MAX = IDENTITY_MANAGERS_MAX * (IDENTITY_ADDRESS_CHARS_MAX + 1),
+    GENERATION_FILE_BYTES_MAX = 32,
+};
 
 static char *path_of(const char *state_dir, const char *name)
 {
@@ -89,6 +94,22 @@ static void load_managers(const char *state_dir, struct identity *id)
     }
 }
 
+static int load_generation(const char *state_dir, uint64_t *ret_generation, struct err *e)
+{
+    CLEANUP_FREE char *text = NULL;
+    int rc = read_text(state_dir, "generation", GENERATION_FILE_BYTES_MAX, &text, e);
+
+    if (rc == -ERR_NOT_FOUND) {
+        *ret_generation = 0;
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    text[strcspn(text, "\n")] = '\0';
+    rc = text_parse_u64(text, ret_generation, e);
+    return rc < 0 ? err_wrap(e, rc, "file generation") : 0;
+}
+
 int identity_load(const char *state_dir, struct identity **ret, struct err *e)
 {
     CLEANUP_FREE char *directory = path_of(state_dir, "");
@@ -104,6 +125,8 @@ int identity_load(const char *state_dir, struct identity **ret, struct err *e)
         rc = x509_identity(id->node_pem, &id->tls, e);
     if (rc == 0)
         rc = x509_validity(id->node_pem, &id->not_before_ns, &not_after_ns, e);
+    if (rc == 0)
+        rc = load_generation(state_dir, &id->generation, e);
     if (rc < 0) {
         identity_free(id);
         return rc == -ERR_NOT_FOUND ? rc : err_wrap(e, rc, "%s", directory);
@@ -210,6 +233,14 @@ int identity_save_managers(const char *state_dir, char *const *addresses, size_t
         return 0; /* heartbeats bring the same list again and again */
     int rc = make_directory(state_dir, e);
     return rc < 0 ? rc : replace_file(state_dir, "managers", buf_str(&b), e);
+}
+
+int identity_save_generation(const char *state_dir, uint64_t generation, struct err *e)
+{
+    CLEANUP_FREE char *text = xasprintf("%" PRIu64 "\n", generation);
+    int rc = make_directory(state_dir, e);
+
+    return rc < 0 ? rc : replace_file(state_dir, "generation", text, e);
 }
 
 /* Everything, so that no half-written key of a crash stays behind. */

@@ -3,6 +3,7 @@
  *   node.pem   certificate chain (leaf first) and private key, 0600, replaced atomically
  *   ca.pem     the cluster's root certificate(s)
  *   managers   known manager addresses, host:port per line
+ *   generation highest generation of the cluster that this host has served, missing: none
  *
  * The directory is ours and 0700; a symlink, a foreign owner or open modes are refused. Loop
  * thread. */
@@ -22,6 +23,7 @@ struct identity {
     char *root_ca_pem;
     char *managers[IDENTITY_MANAGERS_MAX];
     size_t manager_count;
+    uint64_t generation;
 };
 
 /* -ERR_NOT_FOUND: this host belongs to no cluster. An expired certificate loads (renewal and the
@@ -37,6 +39,7 @@ int identity_save(const char *state_dir, const char *node_pem, const char *root_
 /* Save the first list before the identity: whoever waits for node.pem then finds it there. */
 int identity_save_managers(const char *state_dir, char *const *addresses, size_t count,
                            struct err *e) MUST_CHECK;
+int identity_save_generation(const char *state_dir, uint64_t generation, struct err *e) MUST_CHECK;
 /* The host leaves: the whole directory goes. Missing is success. */
 int identity_remove(const char *state_dir, struct err *e) MUST_CHECK;
 /* Differs whenever node.pem was replaced, appeared or went (inode and times hashed); 0 = none. */

@@ -165,6 +165,7 @@ static void opened(struct session *s, const struct session_event *ev)
 {
     ASSERT(s->phase == SESSION_OPENING);
     plain_format(s->id, sizeof(s->id), "%s", ev->session_id);
+    s->generation = ev->generation;
     s->phase = SESSION_LIVE;
     s->backoff_ms = 0;
     s->redirects = 0;
@@ -220,13 +221,19 @@ static bool ends_session(enum session_call call, int rc)
     }
 }
 
+/* An opened session has a name, and is not of managers that were left behind (F20). */
+static bool acceptable(const struct session *s, const struct session_event *ev)
+{
+    return ev->session_id[0] != '\0' && ev->generation >= s->generation;
+}
+
 static void call_done(struct session *s, const struct session_event *ev, struct session_effects *fx)
 {
     ASSERT(ev->call < SESSION_CALL_COUNT);
     if (!s->in_flight[ev->call])
         return; /* of a connection that was dropped */
     s->in_flight[ev->call] = false;
-    if (ev->rc == 0 && (ev->call != SESSION_CALL_OPEN || ev->session_id[0] != '\0'))
+    if (ev->rc == 0 && (ev->call != SESSION_CALL_OPEN || acceptable(s, ev)))
         call_succeeded(s, ev);
     else if (ev->rc == -ERR_NOT_LEADER)
         redirect(s, ev, fx);
@@ -239,6 +246,7 @@ static void call_done(struct session *s, const struct session_event *ev, struct 
 static void on_managers(struct session *s, const struct session_event *ev)
 {
     managers_set(s, ev);
+    s->generation = MAX(s->generation, ev->generation);
     if (s->phase == SESSION_IDLE && s->manager_count > 0)
         wait_for(s, ev->now_ms);
 }
@@ -261,6 +269,7 @@ static void on_event(struct session *s, const struct session_event *ev, struct s
         s->manager_count = 0;
         s->redirect[0] = '\0';
         s->backoff_ms = s->redirects = 0;
+        s->generation = 0;
         break;
     case SESSION_EV_DONE:
         call_done(s, ev, fx);

@@ -6,7 +6,10 @@
  *   OPENING, LIVE --failure--> WAIT (another manager, back-off doubles)
  *   OPENING, LIVE --NOT_LEADER with an address--> OPENING there at once
  *
- * While LIVE at most one call of each kind is in flight. Losing every manager stops nothing. */
+ * While LIVE at most one call of each kind is in flight. Losing every manager stops nothing.
+ *
+ * Generations: `swarm init --force-new-cluster` raises the cluster's. Who has served a newer one
+ * does not go back to managers of an older one, which may still be alive behind a partition. */
 #ifndef SKEP_AGENTD_WORKER_SESSION_H
 #define SKEP_AGENTD_WORKER_SESSION_H
 
@@ -66,6 +69,7 @@ struct session_event {
     int rc;                     /* DONE: 0 or -ERR_* */
     const char *leader_address; /* DONE with NOT_LEADER; "" when unknown */
     const char *session_id;     /* DONE of OPEN */
+    uint64_t generation;        /* MANAGERS: as remembered; DONE of OPEN: the manager's */
     uint32_t heartbeat_ms;      /* DONE of OPEN and BEAT */
     uint64_t token;             /* DONE of ASSIGNMENTS and LOGS */
     bool more;                  /* DONE of ASSIGNMENTS: ask again at once; of REPORT: more waits */
@@ -92,6 +96,7 @@ struct session {
     uint64_t due_ms[SESSION_CALL_COUNT]; /* while LIVE: when to start; UINT64_MAX = not wanted */
     uint32_t heartbeat_ms;
     uint64_t assignments_token, logs_token;
+    uint64_t generation; /* highest seen */
 };
 
 void session_step(struct session *s, const struct session_event *ev,

@@ -41,8 +41,9 @@ struct dispatcher_call {
 };
 
 /* Opens a session for a node of the store. Closes the node's older session. Errors: NOT_FOUND (no
- * such node: removed), RATE, CONFLICT (another machine holds a live session under this id). Sets
- * the session's part of *ret. */
+ * such node: removed), PERMISSION (the node has served a newer generation of the cluster), RATE,
+ * CONFLICT (another machine holds a live session under this id). Sets the session's part of *ret.
+ */
 int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
                     const Skep__SessionRequest *req, Skep__SessionResponse *ret,
                     struct err *e) MUST_CHECK;

@@ -1,6 +1,7 @@
 /* Registration and heartbeats. */
 #include "managerd/dispatcher/dispatcher.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/assert.h"
@@ -155,6 +156,14 @@ static void queue_ready(struct dispatcher *d, const struct dispatcher_call *call
     node_change_add(d, c);
 }
 
+/* Of the cluster; one that was never forced anew is the first. */
+static uint64_t generation_of(const struct store *s)
+{
+    const Skep__Cluster *cluster = store_cluster(s);
+
+    return cluster != NULL ? MAX(cluster->generation, (uint64_t)1) : 1;
+}
+
 int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
                     const Skep__SessionRequest *req, Skep__SessionResponse *ret, struct err *e)
 {
@@ -165,6 +174,12 @@ int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
         return err_set(e, ERR_NOT_FOUND,
                        "node %s is not part of this cluster: it was removed; leave and join again",
                        c->node_id);
+    if (req->generation > generation_of(c->env->store))
+        return err_set(e, ERR_PERMISSION,
+                       "this manager is of generation %" PRIu64 " of the cluster, node %s has "
+                       "served %" PRIu64 ": --force-new-cluster left it behind; let it leave and "
+                       "join again",
+                       generation_of(c->env->store), c->node_id, req->generation);
     if (req->description == NULL || req->description->resources == NULL)
         return err_set(e, ERR_INVALID, "description: missing");
     if (HASH_COUNT(d->sessions) >= DISPATCHER_SESSIONS_MAX)
@@ -194,6 +209,7 @@ int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
     skep__session_response__init(ret);
     ret->session_id = arena_strdup(c->arena, s->id.s);
     ret->heartbeat_ms = jittered_beat_ms(c->env);
+    ret->generation = generation_of(c->env->store);
     ret->node = (Skep__Node *)node; /* borrowed: the answer is packed before the next apply */
     return 0;
 }

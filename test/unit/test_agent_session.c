@@ -246,6 +246,42 @@ START_TEST(weights_prefer_who_answered)
 }
 END_TEST
 
+static void opened_by_generation(uint64_t generation)
+{
+    step((struct session_event){ .type = SESSION_EV_DONE,
+                                 .call = SESSION_CALL_OPEN,
+                                 .session_id = "s1",
+                                 .generation = generation,
+                                 .leader_address = "" });
+}
+
+/* F20: after --force-new-cluster a manager of the old generation, still alive, is not obeyed. */
+START_TEST(never_goes_back_a_generation)
+{
+    static const char *const one[] = { "m1:2377" };
+
+    step((struct session_event){ .type = SESSION_EV_MANAGERS,
+                                 .addresses = one,
+                                 .address_count = 1,
+                                 .generation = 2 }); /* remembered by the file */
+    opened_by_generation(1);
+    ck_assert_int_eq(s.phase, SESSION_WAIT);
+    ck_assert(fx.drop && !fx.start[SESSION_CALL_ASSIGNMENTS]);
+    timer(8000);
+    opened_by_generation(3);
+    ck_assert_int_eq(s.phase, SESSION_LIVE);
+    done(SESSION_CALL_ASSIGNMENTS, -ERR_UNAVAILABLE);
+    timer(8000);
+    opened_by_generation(2);
+    ck_assert_int_eq(s.phase, SESSION_WAIT);
+    step((struct session_event){ .type =
+                                     SESSION_EV_STOP }); /* leaves: another cluster counts anew */
+    managers(1);
+    opened_by_generation(1);
+    ck_assert_int_eq(s.phase, SESSION_LIVE);
+}
+END_TEST
+
 START_TEST(stop_drops_everything)
 {
     go_live();
@@ -275,6 +311,7 @@ int main(void)
     tcase_add_test(tc, follows_the_leader);
     tcase_add_test(tc, leader_unknown_backs_off);
     tcase_add_test(tc, weights_prefer_who_answered);
+    tcase_add_test(tc, never_goes_back_a_generation);
     tcase_add_test(tc, stop_drops_everything);
     suite_add_tcase(suite, tc);
     sr = srunner_create(suite);

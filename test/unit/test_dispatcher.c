@@ -16,6 +16,7 @@ struct fixture {
     struct arena arena;
     uint64_t now_ms, index;
     char session[ID_CHARS + 1];
+    const char *opens, *boot_id; /* who opens sessions */
 };
 
 static struct core_env env_of(struct fixture *f)
@@ -107,11 +108,11 @@ static void run(struct fixture *f)
     }
 }
 
-static int open_session(struct fixture *f, const char *node_id, const char *boot_id)
+static int open_of_generation(struct fixture *f, uint64_t generation, uint64_t *ret_generation)
 {
     struct core_env env = env_of(f);
     struct dispatcher_call c = {
-        .env = &env, .node_id = node_id, .address = "10.0.0.1", .arena = &f->arena
+        .env = &env, .node_id = f->opens, .address = "10.0.0.1", .arena = &f->arena
     };
     Skep__SessionRequest req = SKEP__SESSION_REQUEST__INIT;
     Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
@@ -122,11 +123,23 @@ static int open_session(struct fixture *f, const char *node_id, const char *boot
     description.hostname = (char *)"w1";
     description.resources = &resources;
     req.description = &description;
-    req.boot_id = (char *)boot_id;
+    req.boot_id = (char *)f->boot_id;
+    req.generation = generation;
     int rc = dispatcher_open(f->d, &c, &req, &answer, &e);
-    if (rc == 0)
-        memcpy(f->session, answer.session_id, sizeof(f->session));
-    return rc;
+    if (rc < 0)
+        return rc;
+    memcpy(f->session, answer.session_id, sizeof(f->session));
+    *ret_generation = answer.generation;
+    return 0;
+}
+
+static int open_session(struct fixture *f, const char *node_id, const char *boot_id)
+{
+    uint64_t unused;
+
+    f->opens = node_id;
+    f->boot_id = boot_id;
+    return open_of_generation(f, 0, &unused);
 }
 
 static struct fixture *setup(void)
@@ -220,6 +233,35 @@ START_TEST(registration_refusals)
 END_TEST
 
 /* First everything, then only what changed; a lost answer is made up for by everything. */
+/* F20: who has served a newer generation is told that this manager was left behind; who comes from
+ * an older one is taken over. */
+START_TEST(generations)
+{
+    struct fixture *f = setup();
+    Skep__Cluster cluster = SKEP__CLUSTER__INIT;
+    Skep__ClusterSpec spec = SKEP__CLUSTER_SPEC__INIT;
+    Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
+    uint64_t generation = 0;
+
+    spec.annotations = &annotations;
+    cluster.spec = &spec;
+    f->opens = node_a;
+    f->boot_id = "boot-1";
+    ck_assert_int_eq(open_of_generation(f, 2, &generation), -ERR_PERMISSION);
+    ck_assert_int_eq(open_of_generation(f, 1, &generation), 0);
+    ck_assert_uint_eq(generation, 1);
+    cluster.id = (char *)"cluster";
+    cluster.generation = 3;
+    store_tx_create(f->tx, &cluster.base);
+    commit(f, f->tx);
+    f->now_ms += DISPATCHER_REGISTER_WINDOW_MS;
+    ck_assert_int_eq(open_of_generation(f, 4, &generation), -ERR_PERMISSION);
+    ck_assert_int_eq(open_of_generation(f, 1, &generation), 0);
+    ck_assert_uint_eq(generation, 3);
+    teardown(f);
+}
+END_TEST
+
 START_TEST(assignments_are_differences)
 {
     struct fixture *f = setup();
@@ -371,6 +413,7 @@ int main(void)
 
     tcase_add_test(tc, node_follows_heartbeats);
     tcase_add_test(tc, registration_refusals);
+    tcase_add_test(tc, generations);
     tcase_add_test(tc, assignments_are_differences);
     tcase_add_loop_test(tc, reports_are_answered_after_commit, 0, ARRAY_LEN(report_cases));
     tcase_add_test(tc, refused_transaction_is_tried_again);

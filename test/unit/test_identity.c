@@ -68,6 +68,26 @@ START_TEST(loads_what_was_saved)
     ck_assert_int_lt(id->not_before_ns, clock_wall_ns());
     ck_assert_uint_eq(id->manager_count, 2);
     ck_assert_str_eq(id->managers[1], managers[1]);
+    ck_assert_uint_eq(id->generation, 0);
+    identity_free(id);
+}
+END_TEST
+
+/* F20: the highest generation outlives a restart, and goes with the identity. */
+START_TEST(generation_is_remembered)
+{
+    struct identity *id = NULL;
+
+    save();
+    ck_assert_int_eq(identity_save_generation(dir, 18446744073709551615u, &e), 0);
+    ck_assert_int_eq(identity_save_generation(dir, 3, &e), 0);
+    ck_assert_msg(identity_load(dir, &id, &e) == 0, "%s", e.message);
+    ck_assert_uint_eq(id->generation, 3);
+    identity_free(id);
+    ck_assert_int_eq(identity_remove(dir, &e), 0);
+    save();
+    ck_assert_int_eq(identity_load(dir, &id, &e), 0);
+    ck_assert_uint_eq(id->generation, 0);
     identity_free(id);
 }
 END_TEST
@@ -255,6 +275,7 @@ int main(void)
     tcase_add_unchecked_fixture(tc, make_cluster, drop_cluster);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, loads_what_was_saved);
+    tcase_add_test(tc, generation_is_remembered);
     tcase_add_test(tc, files_are_private);
     tcase_add_test(tc, stamp_changes_with_every_replacement);
     tcase_add_loop_test(tc, refuses_damage_and_open_doors, 0, ARRAY_LEN(damage_cases));
