@@ -25,7 +25,7 @@ B := build/$(VARIANT)
 PROGRAMS := $(patsubst %/main.c,%,$(wildcard managerd/main.c agentd/main.c ctl/main.c))
 FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard common/*.c managerd/*.c managerd/*/*.c \
              agentd/*.c agentd/*/*.c ctl/*.c test/lib/*.c test/sim/*.c))))
-PACKAGES := libprotobuf-c jansson libmnl libcurl libsystemd yaml-0.1
+PACKAGES := libprotobuf-c jansson libmnl libnftables libcurl libsystemd yaml-0.1
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
@@ -140,7 +140,7 @@ demo: deps
 
 DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev \
              protobuf-c-compiler libjansson-dev libmnl-dev libcurl4-openssl-dev libsystemd-dev \
-             libyaml-dev uthash-dev
+             libyaml-dev uthash-dev libnftables-dev
 DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
             docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
             procps apache2-utils curl systemd man-db

@@ -1,0 +1,43 @@
+/* Virtual addresses and published ports: one small interface over two ways to do it, IPVS (L
+ * namespace beside the router, fwmark services) and nftables (in the router). Both are told the
+ * wanted state as a plan, never increments, and find out themselves what the kernel has.
+ *
+ * Callers must know: removing a backend resets its TCP connections under IPVS and leaves them alone
+ * under nftables; a draining backend keeps its connections under both; only IPVS answers a ping of
+ * a virtual address by itself. */
+#ifndef SKEP_AGENTD_NET_BALANCER_H
+#define SKEP_AGENTD_NET_BALANCER_H
+
+#include "agentd/net/differences.h"
+#include "agentd/netplan/plan.h"
+
+struct balancer; /* one per network */
+
+/* Where a network's router is. */
+struct balancer_place {
+    const char *network_id;
+    int router_ns;       /* fd of R; borrowed for the balancer's life */
+    const char *pin_dir; /* where namespaces of its own are bind-mounted */
+    uint32_t index;      /* small and unique on this host while the network exists */
+};
+
+struct balancer_ops {
+    const char *name; /* as in NodeNetwork.balancer */
+    /* 0: this kernel can; else why not. Leaves nothing behind. */
+    int (*probe)(struct err *e);
+    /* Adopts what stands. NULL with e set. */
+    struct balancer *(*open)(const struct balancer_place *place, struct err *e);
+    /* keep: the kernel stays as it is (the agent ends); else everything of it is removed. */
+    void (*close)(struct balancer *b, bool keep);
+    /* Makes the kernel like the plan. Cheap when little differs from the last plan: it compares
+     * with what it programmed before. An error leaves the old state or the new one, and is tried
+     * again by the next call. */
+    int (*apply)(struct balancer *b, const struct net_plan *p, struct err *e);
+    /* Compares with the kernel itself; says what differs. repair: and mends it. */
+    int (*check)(struct balancer *b, const struct net_plan *p, bool repair, struct differences *d,
+                 struct err *e);
+};
+
+extern const struct balancer_ops balancer_ipvs, balancer_nft;
+
+#endif
