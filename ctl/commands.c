@@ -292,6 +292,52 @@ static const struct flag logs_flags[] = {
     END,
 };
 
+/* ---- network ---- */
+
+static const struct flag network_create_flags[] = {
+    BOOL("attachable", 0, "Enable manual container attachment"),
+    LIST("aux-address", 0, "name=address", "Addresses that are in use already and never given out", NULL),
+    STR("config-from", 0, NULL, NULL, "The network from which to copy the configuration", "@network"),
+    BOOL("config-only", 0, "Create a configuration only network"),
+    STR("driver", 'd', NULL, "overlay", "Driver to manage the Network", "overlay|bridge|macvlan|ipvlan"),
+    LIST("gateway", 0, "address", "IPv4 or IPv6 Gateway for the subnet", NULL),
+    BOOL("ingress", 0, "Create swarm routing-mesh network"),
+    BOOL("internal", 0, "Restrict external access to the network"),
+    LIST("ip-range", 0, "subnet", "Allocate container ip from a sub-range", NULL),
+    STR("ipam-driver", 0, NULL, "default", "IP Address Management Driver", "default"),
+    BOOL("ipv6", 0, "Enable IPv6 networking"),
+    LIST("label", 0, NULL, "Set metadata on a network", NULL),
+    LIST("opt", 'o', NULL, "Set driver specific options (\"encrypted\", \"com.docker.network.driver.mtu=1400\")", NULL),
+    STR("scope", 0, NULL, NULL, "Control the network's scope", "swarm|local"),
+    LIST("subnet", 0, "subnet", "Subnet in CIDR format that represents a network segment", NULL),
+    END,
+};
+
+static const struct flag network_ls_flags[] = {
+    LIST("filter", 'f', "filter", "Provide filter values (e.g. \"driver=bridge\")", NULL),
+    FLAG_FORMAT(""),
+    BOOL("no-trunc", 0, "Do not truncate the output"),
+    BOOL("quiet", 'q', "Only display network IDs"),
+    END,
+};
+
+static const struct flag network_inspect_flags[] = {
+    STR("format", 'f', NULL, NULL, "Format output using a custom template: 'json' or a Go template", "json"),
+    BOOL("verbose", 'v', "Show services, virtual addresses and endpoints"),
+    END,
+};
+
+static const struct flag network_rm_flags[] = {
+    BOOL("force", 'f', "Do not error if the network does not exist, do not ask"),
+    END,
+};
+
+static const struct flag network_prune_flags[] = {
+    LIST("filter", 0, "filter", "Provide filter values (e.g. \"label=<key>=<value>\")", NULL),
+    BOOL("force", 'f', "Do not prompt for confirmation"),
+    END,
+};
+
 /* ---- node, swarm, the rest ---- */
 
 #define AVAILABILITY "active|pause|drain"
@@ -325,7 +371,7 @@ static const struct flag swarm_init_flags[] = {
     FLAG_CERT_EXPIRY,
     OPT("data-path-port", FLAG_U64, NULL, "Port number to use for data path traffic (1024 - 49151; default 4789)"),
     LIST("default-addr-pool", 0, NULL, "Default address pool in CIDR format", NULL),
-    OPT("default-addr-pool-mask-length", FLAG_U64, NULL, "Default address pool subnet mask length (default 24)"),
+    OPT("default-addr-pool-mask-length", FLAG_U64, NULL, "Default address pool subnet mask length (default 20)"),
     FLAG_HEARTBEAT,
     BOOL("force-new-cluster", 0, "Force create a new cluster from current state"),
     STR("listen-addr", 0, "node-addr", "0.0.0.0:2377", "Listen address (format: \"<ip|interface>[:port]\")", NULL),
@@ -397,6 +443,30 @@ static const struct cmd cmds[] = {
       "owner only, and replaces an older one only when it is complete. managerd restore FILE makes a "
       "new first manager from it.", "file", false },
 
+    { "network create", NULL, 1, 1, CMD_MANAGER, CMD_MIXED, network_create, network_create_flags,
+      "NETWORK", "Create a network",
+      "Overlay networks connect the tasks of services on all hosts. Without --subnet one is taken from "
+      "the cluster's address pools. With --opt encrypted, what leaves a host is encrypted. Networks of "
+      "the drivers bridge, macvlan and ipvlan are made by the engine of each host that needs them; "
+      "--config-only holds settings that --config-from copies.", NULL, false },
+    { "network ls", "network list", 0, 0, CMD_MANAGER, CMD_MIXED, network_ls, network_ls_flags, "",
+      "List networks", "Filters: dangling, driver, id, label, name, scope, type (custom, builtin).",
+      NULL, false },
+    { "network inspect", NULL, 1, CMD_ARGS_ANY, CMD_MANAGER, CMD_MIXED, network_inspect,
+      network_inspect_flags, "NETWORK [NETWORK...]",
+      "Display detailed information on one or more networks", OBJECTS, "network", false },
+    { "network rm", "network remove", 1, CMD_ARGS_ANY, CMD_MANAGER, CMD_MIXED, network_rm,
+      network_rm_flags, "NETWORK [NETWORK...]", "Remove one or more networks", NULL, "network", false },
+    { "network prune", NULL, 0, 0, CMD_MANAGER, CMD_MIXED, network_prune, network_prune_flags, "",
+      "Remove all unused networks", "Networks that no service is attached to. Filter: label.", NULL,
+      false },
+    { "network check", "net check", 0, 1, CMD_MANAGER, CMD_MIXED, network_check, no_flags, "[NETWORK]",
+      "Compare every node's kernel with what it should have",
+      "Every node compares its routes, neighbours, forwarding entries, balancers, names and host tables "
+      "with the plan, and says what is missing or unexpected. Nothing is changed by the check; nodes "
+      "repair differences by themselves within seconds. Exits with 1 when there are differences or a "
+      "node did not answer.", "network", false },
+
     { "node ls", "node list", 0, 0, CMD_MANAGER, CMD_MIXED, node_ls, ls_flags, "",
       "List nodes in the swarm",
       "Filters: id, label (engine label), node.label, membership, name, role.", NULL, false },
@@ -457,6 +527,7 @@ static const struct {
     const char *word, *summary;
 } groups[] = {
     { "cluster", "Manage the cluster's state" },
+    { "network", "Manage networks" },
     { "node", "Manage Swarm nodes" },
     { "service", "Manage Swarm services" },
     { "swarm", "Manage Swarm" },

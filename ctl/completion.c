@@ -13,6 +13,7 @@ static const char *lister(const char *what)
         const char *what, *command;
     } listers[] = {
         { "service", "ctl service ls --format '{{.Name}}' 2>/dev/null" },
+        { "network", "ctl network ls --format '{{.Name}}' 2>/dev/null" },
         { "node", "ctl node ls --format '{{.Hostname}}' 2>/dev/null; echo self" },
         { "task",
           "ctl service ls -q 2>/dev/null | xargs -r ctl service ps -q --no-trunc 2>/dev/null" },

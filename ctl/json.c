@@ -126,6 +126,18 @@ static json_t *engine_json(const Skep__EngineDescription *e)
     return o;
 }
 
+static json_t *node_network_json(const Skep__NodeNetwork *n)
+{
+    json_t *o = json_object();
+
+    json_set_string(o, "DataPathAddr", n->data_path_address);
+    json_set_integer(o, "MTU", n->mtu);
+    json_set_string(o, "Balancer", n->balancer);
+    json_set_string(o, "Encryption", n->encryption);
+    json_set_string(o, "Error", n->error);
+    return o;
+}
+
 static json_t *description_json(const Skep__NodeDescription *d)
 {
     json_t *o = json_object();
@@ -149,6 +161,8 @@ static json_t *description_json(const Skep__NodeDescription *d)
     if (d != NULL) {
         json_set_string(o, "AgentVersion", d->agent_version);
         json_set_string(o, "Degraded", d->degraded);
+        if (d->network != NULL)
+            (void)json_object_set_new(o, "Network", node_network_json(d->network));
     }
     return o;
 }

@@ -18,6 +18,7 @@ json_t *json_task(const Skep__Task *t, const Skep__ServiceSpec *spec);
 json_t *json_task_spec(const Skep__TaskSpec *t);
 json_t *json_node(const Skep__Node *n);
 json_t *json_cluster(const Skep__Cluster *c);
+json_t *json_network(const Skep__Network *n);
 
 /* Members that are left out when they are empty, and those that never are. */
 void json_set_string(json_t *o, const char *key, const char *value);
@@ -41,6 +42,7 @@ const char *text_order(Skep__UpdateOrder order);
 const char *text_restart_condition(Skep__RestartCondition condition);
 const char *text_protocol(Skep__Protocol protocol);
 const char *text_publish_mode(Skep__PublishMode mode);
+const char *text_source(Skep__SourcePolicy source);
 const char *text_endpoint_mode(Skep__EndpointMode mode);
 const char *text_mount_type(Skep__Mount__Type type);
 /* The reverse for what people type; false when text is none of them. */

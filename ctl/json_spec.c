@@ -369,6 +369,9 @@ static json_t *ports_json(size_t count, Skep__PortConfig *const *ports)
         json_set_integer(p, "PublishedPort", ports[i]->published_port);
         json_set_string(p, "PublishMode", text_publish_mode(ports[i]->publish_mode));
         json_set_string(p, "HostIP", ports[i]->host_ip);
+        if (ports[i]->source != SKEP__SOURCE_POLICY__SOURCE_SNAT)
+            json_set_string(p, "Source", text_source(ports[i]->source));
+        json_set_string(p, "HostIP", ports[i]->host_ip);
         (void)json_array_append_new(list, p);
     }
     return list;

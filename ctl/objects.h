@@ -28,6 +28,10 @@ int object_list(struct ctl *c, Skep__Kind kind, const Skep__ObjectFilter *filter
 int service_get(struct ctl *c, const char *ref, Skep__Service **ret, struct err *e) MUST_CHECK;
 /* "self" is the node of the manager that answers. */
 int node_get(struct ctl *c, const char *ref, Skep__Node **ret, struct err *e) MUST_CHECK;
+/* A network with spec and annotations. network_show.c */
+int network_get(struct ctl *c, const char *ref, Skep__Network **ret, struct err *e) MUST_CHECK;
+/* host, bridge, none: every cluster has them. */
+bool network_is_predefined(const Skep__Network *n);
 int info_get(struct ctl *c, Skep__InfoResponse **ret, struct err *e) MUST_CHECK;
 int cluster_get(struct ctl *c, Skep__Cluster **ret, struct err *e) MUST_CHECK;
 

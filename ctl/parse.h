@@ -81,7 +81,8 @@ struct ports {
     size_t count;
     Skep__PortConfig **items;
 };
-/* [IP:][PUBLISHED:]TARGET[/PROTOCOL] with ranges, or target=…,published=…,protocol=…,mode=…. */
+/* [IP:][PUBLISHED:]TARGET[/PROTOCOL] with ranges, or target=…,published=…,protocol=…,mode=…,
+ * source=…,host_ip=…. */
 int parse_ports(struct arena *a, const char *text, struct ports *ret, struct err *e) MUST_CHECK;
 
 /* node.labels.zone==a, node.role!=manager */

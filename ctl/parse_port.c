@@ -161,6 +161,20 @@ static int long_mode(const char *value, Skep__PortConfig *p, struct err *e)
     return 0;
 }
 
+static int long_source(const char *value, Skep__PortConfig *p, struct err *e)
+{
+    if (strcmp(value, "snat") == 0)
+        p->source = SKEP__SOURCE_POLICY__SOURCE_SNAT;
+    else if (strcmp(value, "preserve") == 0)
+        p->source = SKEP__SOURCE_POLICY__SOURCE_PRESERVE;
+    else if (strcmp(value, "local") == 0)
+        p->source = SKEP__SOURCE_POLICY__SOURCE_LOCAL;
+    else
+        return err_set(e, ERR_INVALID,
+                       "invalid source value \"%.40s\"; use snat, preserve or local", value);
+    return 0;
+}
+
 static int long_field(struct arena *a, char *field, Skep__PortConfig *p, struct err *e)
 {
     char *value = strchr(field, '=');
@@ -180,6 +194,8 @@ static int long_field(struct arena *a, char *field, Skep__PortConfig *p, struct 
         p->name = arena_strdup(a, value);
         return 0;
     }
+    if (strcmp(field, "source") == 0)
+        return long_source(value, p, e);
     if (strcmp(field, "host_ip") == 0) {
         if (!parse_is_ip(value))
             return err_set(e, ERR_INVALID, "invalid IP address: %.60s", value);
@@ -188,7 +204,8 @@ static int long_field(struct arena *a, char *field, Skep__PortConfig *p, struct 
     }
     return err_set(
         e, ERR_INVALID,
-        "invalid field key %.60s; use target, published, protocol, mode, host_ip or name", field);
+        "invalid field key %.60s; use target, published, protocol, mode, source, host_ip or name",
+        field);
 }
 
 static int parse_long(struct arena *a, const char *text, struct ports *ret, struct err *e)

@@ -309,6 +309,18 @@ static void pretty_plugins(struct ctl *c, FILE *out, const Skep__EngineDescripti
     labels(out, "Engine Labels:", " - ", e->n_labels, e->labels);
 }
 
+static void pretty_node_network(FILE *out, const Skep__NodeNetwork *n)
+{
+    (void)fprintf(out, "Networks:\n");
+    if (n->data_path_address[0] != '\0')
+        (void)fprintf(out, " Data Path Address:\t%s\n", n->data_path_address);
+    (void)fprintf(out, " MTU:\t\t\t%" PRIu32 "\n Balancer:\t\t%s\n Encryption:\t\t%s\n", n->mtu,
+                  n->balancer[0] != '\0' ? n->balancer : "none",
+                  n->encryption[0] != '\0' ? n->encryption : "none");
+    if (n->error[0] != '\0')
+        (void)fprintf(out, " Error:\t\t\t%s\n", n->error);
+}
+
 static void pretty_description(struct ctl *c, FILE *out, const Skep__NodeDescription *d)
 {
     char text[TEXT_SHORT_MAX];
@@ -326,6 +338,8 @@ static void pretty_description(struct ctl *c, FILE *out, const Skep__NodeDescrip
         (void)fprintf(out, "Agent Version:\t\t%s\n", d->agent_version);
     if (d->degraded[0] != '\0')
         (void)fprintf(out, "Degraded:\t\t%s\n", d->degraded);
+    if (d->network != NULL)
+        pretty_node_network(out, d->network);
 }
 
 void pretty_node(struct ctl *c, FILE *out, const Skep__Node *n)

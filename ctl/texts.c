@@ -185,6 +185,17 @@ const char *text_publish_mode(Skep__PublishMode mode)
     return mode == SKEP__PUBLISH_MODE__PUBLISH_HOST ? "host" : "ingress";
 }
 
+const char *text_source(Skep__SourcePolicy source)
+{
+    static const struct word words[] = {
+        { SKEP__SOURCE_POLICY__SOURCE_SNAT, "snat" },
+        { SKEP__SOURCE_POLICY__SOURCE_PRESERVE, "preserve" },
+        { SKEP__SOURCE_POLICY__SOURCE_LOCAL, "local" },
+    };
+
+    return FIND(words, source);
+}
+
 const char *text_endpoint_mode(Skep__EndpointMode mode)
 {
     return mode == SKEP__ENDPOINT_MODE__ENDPOINT_DNSRR ? "dnsrr" : "vip";

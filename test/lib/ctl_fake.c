@@ -25,23 +25,27 @@ static void refuse(struct client_flight *f, int code, const char *why)
 
 static const char *id_of(const Skep__Object *o)
 {
-    return o->object_case == SKEP__OBJECT__OBJECT_SERVICE ? o->service->id
-           : o->object_case == SKEP__OBJECT__OBJECT_NODE  ? o->node->id
-           : o->object_case == SKEP__OBJECT__OBJECT_TASK  ? o->task->id
-                                                          : "";
+    return o->object_case == SKEP__OBJECT__OBJECT_SERVICE   ? o->service->id
+           : o->object_case == SKEP__OBJECT__OBJECT_NODE    ? o->node->id
+           : o->object_case == SKEP__OBJECT__OBJECT_TASK    ? o->task->id
+           : o->object_case == SKEP__OBJECT__OBJECT_NETWORK ? o->network->id
+                                                            : "";
 }
 
 static Skep__Kind kind_of(const Skep__Object *o)
 {
-    return o->object_case == SKEP__OBJECT__OBJECT_SERVICE ? SKEP__KIND__KIND_SERVICE
-           : o->object_case == SKEP__OBJECT__OBJECT_NODE  ? SKEP__KIND__KIND_NODE
-                                                          : SKEP__KIND__KIND_TASK;
+    return o->object_case == SKEP__OBJECT__OBJECT_SERVICE   ? SKEP__KIND__KIND_SERVICE
+           : o->object_case == SKEP__OBJECT__OBJECT_NODE    ? SKEP__KIND__KIND_NODE
+           : o->object_case == SKEP__OBJECT__OBJECT_NETWORK ? SKEP__KIND__KIND_NETWORK
+                                                            : SKEP__KIND__KIND_TASK;
 }
 
 static bool named(const Skep__Object *o, const char *ref)
 {
     if (strncmp(id_of(o), ref, strlen(ref)) == 0)
         return true;
+    if (o->object_case == SKEP__OBJECT__OBJECT_NETWORK)
+        return strcmp(o->network->spec->annotations->name, ref) == 0;
     return o->object_case == SKEP__OBJECT__OBJECT_SERVICE &&
            strcmp(o->service->spec->annotations->name, ref) == 0;
 }
@@ -143,6 +147,33 @@ static void fake_update(struct fake *k, const Skep__ServiceUpdateRequest *r,
     answer(f, &out.base);
 }
 
+static void fake_network_create(struct fake *k, const Skep__NetworkCreateRequest *r,
+                                struct client_flight *f)
+{
+    Skep__NetworkCreateResponse out = SKEP__NETWORK_CREATE_RESPONSE__INIT;
+    Skep__Network network = SKEP__NETWORK__INIT;
+
+    k->sent_network = (Skep__NetworkSpec *)client_clone(&k->arena, &r->spec->base);
+    network.id = (char *)(uintptr_t)FAKE_NET;
+    out.network = &network;
+    answer(f, &out.base);
+}
+
+static void fake_network(struct fake *k, const struct client_wire *w, struct client_flight *f)
+{
+    if (w->method == SKEP__METHOD__METHOD_NETWORK_CREATE) {
+        fake_network_create(k, (const Skep__NetworkCreateRequest *)w->body, f);
+    } else if (w->method == SKEP__METHOD__METHOD_NETWORK_REMOVE) {
+        k->removed_network =
+            arena_strdup(&k->arena, ((const Skep__NetworkRemoveRequest *)w->body)->ref);
+        answer(f, &((Skep__InfoRequest)SKEP__INFO_REQUEST__INIT).base);
+    } else if (w->method == SKEP__METHOD__METHOD_NETWORK_CHECK && k->check != NULL) {
+        answer(f, &k->check->base);
+    } else {
+        refuse(f, ERR_UNSUPPORTED, "not faked");
+    }
+}
+
 static void note_request_id(struct fake *k, const struct client_wire *w)
 {
     if (w->request_id == NULL)
@@ -178,7 +209,7 @@ static int fake_start(void *ctx, const struct client_wire *w, struct client_flig
     } else if (w->method == SKEP__METHOD__METHOD_SERVICE_REMOVE) {
         answer(f, &((Skep__InfoRequest)SKEP__INFO_REQUEST__INIT).base);
     } else {
-        refuse(f, ERR_UNSUPPORTED, "not faked");
+        fake_network(k, w, f);
     }
     return 0;
 }
@@ -307,6 +338,48 @@ static void add_node(struct fake *k)
     add_object(k, SKEP__OBJECT__OBJECT_NODE)->node = n;
 }
 
+/* FAKE_WEB and its first task are in it. */
+static void add_network(struct fake *k, Skep__Service *s)
+{
+    Skep__Network *n = ARENA_NEW(&k->arena, Skep__Network);
+    Skep__IpamConfig *ipam = ARENA_NEW(&k->arena, Skep__IpamConfig);
+    Skep__VirtualIp *vip = ARENA_NEW(&k->arena, Skep__VirtualIp);
+
+    skep__network__init(n);
+    n->id = arena_strdup(&k->arena, FAKE_NET);
+    n->meta = meta_of(k, 5);
+    n->spec = ARENA_NEW(&k->arena, Skep__NetworkSpec);
+    skep__network_spec__init(n->spec);
+    n->spec->annotations = ARENA_NEW(&k->arena, Skep__Annotations);
+    skep__annotations__init(n->spec->annotations);
+    n->spec->annotations->name = arena_strdup(&k->arena, "back");
+    n->spec->driver = ARENA_NEW(&k->arena, Skep__Driver);
+    skep__driver__init(n->spec->driver);
+    n->spec->driver->name = arena_strdup(&k->arena, "overlay");
+    n->spec->scope = arena_strdup(&k->arena, "swarm");
+    n->vni = 4097;
+    n->mtu = 1450;
+    skep__ipam_config__init(ipam);
+    ipam->subnet = arena_strdup(&k->arena, "10.0.16.0/20");
+    ipam->gateway = arena_strdup(&k->arena, "10.0.16.1");
+    LIST_ADD(&k->arena, n->n_ipam, n->ipam, ipam);
+    skep__virtual_ip__init(vip);
+    vip->network_id = n->id;
+    vip->address = arena_strdup(&k->arena, "10.0.16.2/20");
+    LIST_ADD(&k->arena, s->endpoint->n_virtual_ips, s->endpoint->virtual_ips, vip);
+    add_object(k, SKEP__OBJECT__OBJECT_NETWORK)->network = n;
+}
+
+static void attach_task(struct fake *k, Skep__Task *t)
+{
+    Skep__NetworkAttachment *at = ARENA_NEW(&k->arena, Skep__NetworkAttachment);
+
+    skep__network_attachment__init(at);
+    at->network_id = arena_strdup(&k->arena, FAKE_NET);
+    LIST_ADD(&k->arena, at->n_addresses, at->addresses, arena_strdup(&k->arena, "10.0.16.3/20"));
+    LIST_ADD(&k->arena, t->n_networks, t->networks, at);
+}
+
 /* Objects in id order, as the manager lists them. */
 void fake_fill(struct fake *k)
 {
@@ -317,7 +390,9 @@ void fake_fill(struct fake *k)
     add_port(k, web, 8081, 81);
     add_port(k, web, 8080, 80);
     add_node(k);
+    add_network(k, web);
     add_task(k, "task100000000000000000000", 1, SKEP__TASK_STATE__TASK_RUNNING, "");
+    attach_task(k, k->objects[k->object_count - 1]->task);
     add_task(k, "task200000000000000000000", 1, SKEP__TASK_STATE__TASK_FAILED,
              "task: non-zero exit (137): out of memory");
 }

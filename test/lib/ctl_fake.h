@@ -10,6 +10,7 @@
 
 #define FAKE_WEB "web00000000000000000000id"
 #define FAKE_API "api00000000000000000000id"
+#define FAKE_NET "net00000000000000000000id"
 #define FAKE_NODE "node0000000000000000000id"
 #define FAKE_NOW_NS (INT64_C(1767366245) * 1000000000) /* 2026-01-02T15:04:05Z */
 
@@ -28,6 +29,9 @@ struct fake {
     uint8_t last_id[CLIENT_REQUEST_ID_BYTES];
     bool ids_differ;         /* a repeated mutation came with another request id */
     Skep__ServiceSpec *sent; /* by create or update */
+    Skep__NetworkSpec *sent_network;
+    const char *removed_network;
+    const Skep__NetworkCheckResponse *check; /* the answer to network check */
     uint64_t sent_version;
     bool sent_rollback;
     struct client_flight *held[FAKE_HELD_MAX];
@@ -40,7 +44,8 @@ struct result {
     char *out, *err;
 };
 
-/* Two services, a node, and two tasks of the service FAKE_WEB. */
+/* Two services, a node, two tasks of the service FAKE_WEB, and the overlay network "back" that the
+ * running one is in. */
 void fake_fill(struct fake *k);
 /* Runs ctl with args (ended by NULL) against k, or against no transport at all when k is NULL. */
 struct result fake_run(struct fake *k, const char *const args[]);
