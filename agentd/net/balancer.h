@@ -2,9 +2,10 @@
  * namespace beside the router, fwmark services) and nftables (in the router). Both are told the
  * wanted state as a plan, never increments, and find out themselves what the kernel has.
  *
- * Callers must know: removing a backend resets its TCP connections under IPVS and leaves them alone
- * under nftables; a draining backend keeps its connections under both; only IPVS answers a ping of
- * a virtual address by itself. */
+ * A draining backend gets no new connections and keeps those it has. When a backend is gone, its
+ * TCP connections are reset at their next packet and UDP flows move to another one. A virtual
+ * address without backends refuses at once. A ping of a virtual address is answered by the node
+ * itself. Names, addresses, marks and tables that both use: layout.h. */
 #ifndef SKEP_AGENTD_NET_BALANCER_H
 #define SKEP_AGENTD_NET_BALANCER_H
 
