@@ -23,8 +23,9 @@ endif
 B := build/$(VARIANT)
 
 PROGRAMS := $(patsubst %/main.c,%,$(wildcard managerd/main.c agentd/main.c ctl/main.c))
-FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard common/*.c managerd/*.c managerd/*/*.c \
-             agentd/*.c agentd/*/*.c ctl/*.c test/lib/*.c test/sim/*.c))))
+FOLDERS := $(filter-out agentd/gate,$(patsubst %/,%,$(sort $(dir $(wildcard common/*.c managerd/*.c \
+             managerd/*/*.c agentd/*.c agentd/*/*.c ctl/*.c test/lib/*.c test/sim/*.c)))))
+GATE := $(B)/skep-gate
 PACKAGES := libprotobuf-c jansson libmnl libnftables libcurl libsystemd yaml-0.1
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
@@ -59,7 +60,7 @@ SIM := $(if $(wildcard test/sim/main.c),$(B)/sim)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(PROGRAMS:%=$(B)/%) $(LIBS)
+all: $(PROGRAMS:%=$(B)/%) $(GATE) $(LIBS)
 
 # ---- building ------------------------------------------------------------------------------------
 
@@ -93,6 +94,16 @@ LINK = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $
 $(PROGRAMS:%=$(B)/%): $(B)/%: $(B)/obj/%/main.o $(PRODUCT_LIBS)
 	@$(if $(V),,echo "  LINK $@")
 	$(LINK)
+
+# Runs in every kind of image, so it brings all of itself; never sanitized: those need the C library's
+# shared objects.
+$(GATE): agentd/gate/gate.c agentd/worker/gate.h
+	@mkdir -p $(dir $@)
+	@$(if $(V),,echo "  LINK $@")
+	$(Q)$(CC) -I. -D_GNU_SOURCE -std=gnu11 -Os $(WARNINGS) -fstack-protector-strong -fno-pie -no-pie -static -s \
+	    -Wl,--gc-sections -o $@ $<
+
+$(B)/unit/test_gate: | $(GATE)
 
 $(B)/sim: $(B)/obj/test/sim/main.o $(LIBS)
 	$(LINK)

@@ -22,6 +22,8 @@ for p in managerd agentd ctl; do
     check "$p is a program" test -x "$tree/usr/bin/$p"
     check "$p runs from there" "$tree/usr/bin/$p" --version
 done
+check "the gate is installed" test -x "$tree/usr/libexec/skep/skep-gate"
+check "the gate needs nothing of an image" sh -c "! ldd '$tree/usr/libexec/skep/skep-gate' >/dev/null 2>&1"
 for page in man1/ctl.1 man8/managerd.8 man8/agentd.8; do
     check "$page is there" test -s "$tree/usr/share/man/$page"
     check "$page is well-formed" sh -c "! man --warnings -E UTF-8 -l -Tutf8 -Z '$tree/usr/share/man/$page' 2>&1 >/dev/null | grep ."
@@ -39,6 +41,6 @@ for u in skep-managerd skep-agentd; do
     check "systemd accepts $u" sh -c "systemd-analyze verify --man=no $tree/$u.service 2>&1 | (! grep .)"
 done
 check "nothing unexpected is installed" sh -c "! find $tree/usr -type f | grep -vE \
-    '/bin/(managerd|agentd|ctl|skep-gate)\$|/man[18]/[a-z-]+\.[18]\$|/completions/ctl\$|/_ctl\$|/ctl\.fish\$|/skep-(managerd|agentd)\.service\$'"
+    '/bin/(managerd|agentd|ctl)\$|/libexec/skep/skep-gate\$|/man[18]/[a-z-]+\.[18]\$|/completions/ctl\$|/_ctl\$|/ctl\.fish\$|/skep-(managerd|agentd)\.service\$'"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
