@@ -63,13 +63,22 @@ size_t tables_service_endpoints(const struct tables *t, const char *service_id,
 
 /* Names within a network: a service's name or one of its aliases there; a container's name, its
  * hostname or a task's alias. NULL when nobody has it. Two services may share an alias: the first
- * by id. */
+ * by id. Several endpoints may share a name or, while one ends, an address: one that is UP, or else
+ * the first by id. */
 const Skep__NetworkService *tables_find_service(const struct tables *t, const char *network_id,
                                                 const char *name);
 const Skep__NetworkEndpoint *tables_find_endpoint(const struct tables *t, const char *network_id,
                                                   const char *name);
 const Skep__NetworkEndpoint *tables_find_address(const struct tables *t, const char *network_id,
                                                  const struct ip *address);
+/* The service with this virtual address. */
+const Skep__NetworkService *tables_find_vip(const struct tables *t, const char *network_id,
+                                            const struct ip *address);
+/* All that have the name, in order of id. */
+size_t tables_named_services(const struct tables *t, const char *network_id, const char *name,
+                             const Skep__NetworkService *const **ret);
+size_t tables_named_endpoints(const struct tables *t, const char *network_id, const char *name,
+                              const Skep__NetworkEndpoint *const **ret);
 
 /* An endpoint's (or a peer's) address of one family in one network; false: it has none there. */
 bool tables_address(Skep__NetworkAttachment *const *networks, size_t count, const char *network_id,

@@ -1,0 +1,22 @@
+/* Answers of NETWORKS for tests, from a text with one record or word a line:
+ *
+ *   network n1 front 10.0.1.0/24 fd01::/64
+ *   peer m1 host-1 192.0.2.1 n1=10.0.1.250/24
+ *   service s1 web vip n1=10.0.1.2/24,www,api      (aliases after the address)
+ *   service s2 db dnsrr n1=,database               (no address)
+ *   endpoint t1 web.1.t1 s1 m1 UP n1=10.0.1.5/24+fd01::5/64,alias hostname=box
+ *   removed endpoint t1
+ *   complete | more
+ *
+ * Ids are padded with zeros to the real length, by networks_id() too. "-" is an empty text. */
+#ifndef SKEP_TEST_LIB_NETWORKS_TEXT_H
+#define SKEP_TEST_LIB_NETWORKS_TEXT_H
+
+#include "common/arena.h"
+#include "proto/dispatcher.pb-c.h"
+
+char *networks_id(struct arena *a, const char *text);
+/* Memory in a; asserts that it understands the text. */
+Skep__NetworksResponse *networks_parse(struct arena *a, const char *text);
+
+#endif
