@@ -22,6 +22,7 @@ static enum executor_lane lane_of(enum task_op op)
         return LANE_PULL;
     case TASK_OP_CREATE:
     case TASK_OP_START:
+    case TASK_OP_ATTACH:
         return LANE_BUILD;
     case TASK_OP_STOP:
     case TASK_OP_KILL:
@@ -199,6 +200,7 @@ static void job_run(struct job *j)
     case TASK_OP_REMOVE:
         job_remove(j);
         break;
+    case TASK_OP_ATTACH: /* nobody wants it yet */
     case TASK_OP_NONE:
     default:
         UNREACHABLE();

@@ -147,6 +147,7 @@ static void take_answer(struct agent *ag, enum session_call kind, const Protobuf
         ev->token = ((const Skep__LogSubscriptionsResponse *)m)->token;
         relay_apply(ag, (const Skep__LogSubscriptionsResponse *)m);
         break;
+    case SESSION_CALL_NETWORKS: /* not asked for yet */
     case SESSION_CALL_COUNT:
     default:
         UNREACHABLE();

@@ -1,5 +1,5 @@
-/* Helpers of container.c and mounts.c: adding members to JSON with one sticky error, so that the
- * code which builds a body reads like the body. Private to this folder. */
+/* Helpers of container.c, mounts.c and networks.c: adding members to JSON with one sticky error, so
+ * that the code which builds a body reads like the body. Private to this folder. */
 #ifndef SKEP_AGENTD_WORKER_BUILD_H
 #define SKEP_AGENTD_WORKER_BUILD_H
 
@@ -48,5 +48,11 @@ void build_append_str(struct build *b, json_t *list, const char *value);
 
 /* HostConfig.Mounts with the plan's volumes, binds and files (mounts.c). */
 void build_mounts(struct build *b, json_t *host);
+
+/* NetworkMode, NetworkingConfig and the plan's networks (networks.c). */
+void build_networks(struct build *b, json_t *body, json_t *host);
+/* For tasks with overlay networks: entrypoint, command and mounts; and Dns, DnsOptions. */
+void build_gate(struct build *b, json_t *body, json_t *host);
+void build_overlay_dns(struct build *b, json_t *host);
 
 #endif

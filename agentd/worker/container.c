@@ -7,6 +7,7 @@
 
 #include "agentd/worker/build.h"
 #include "agentd/worker/image.h"
+#include "agentd/worker/networks.h"
 #include "agentd/worker/plain.h"
 
 void container_name(const Skep__TaskAssignment *a, const char *node_id, char *ret, size_t size)
@@ -43,10 +44,10 @@ static void add_process(struct build *b, json_t *body)
     const Skep__ContainerSpec *c = b->spec;
     json_t *env;
 
-    if (c->n_command > 0)
-        build_strings(b, body, "Entrypoint", c->command, c->n_command);
-    if (c->n_args > 0)
-        build_strings(b, body, "Cmd", c->args, c->n_args);
+    if (!networks_has_overlay(b->assignment)) { /* else build_gate() */
+        build_strings_if(b, body, "Entrypoint", c->command, c->n_command);
+        build_strings_if(b, body, "Cmd", c->args, c->n_args);
+    }
     if (c->hostname[0] != '\0')
         build_str(b, body, "Hostname", build_expand(b, "hostname", c->hostname));
     if (c->n_env > 0) {
@@ -183,7 +184,8 @@ static const char *protocol_str(Skep__Protocol p)
     }
 }
 
-/* Host-mode ports; ingress ports are the routing mesh's. Published 0: the engine chooses. */
+/* Host-mode ports; ingress ports are the routing mesh's, and all ports of tasks with overlay
+ * networks are agentd/net's. Published 0: the engine chooses. */
 static void add_ports(struct build *b, json_t *body, json_t *host)
 {
     const Skep__EndpointSpec *ep = b->assignment->spec->endpoint;
@@ -214,23 +216,23 @@ static void add_ports(struct build *b, json_t *body, json_t *host)
     }
 }
 
-/* The engine's own networks may be named directly; overlays are not the engine's business. */
-static void add_network_mode(struct build *b, json_t *host)
+static void add_dns(struct build *b, json_t *host, bool overlay)
 {
-    const Skep__TaskSpec *t = b->assignment->spec->task;
+    const Skep__ContainerSpec *c = b->spec;
 
-    for (size_t i = 0; i < t->n_networks; i++) {
-        const char *target = t->networks[i]->target;
-
-        if (strcmp(target, "host") == 0 || strcmp(target, "none") == 0 ||
-            strcmp(target, "bridge") == 0)
-            build_str(b, host, "NetworkMode", target);
+    build_strings_if(b, host, "DnsSearch", c->dns_search, c->n_dns_search);
+    if (overlay) {
+        build_overlay_dns(b, host);
+        return;
     }
+    build_strings_if(b, host, "Dns", c->dns_nameservers, c->n_dns_nameservers);
+    build_strings_if(b, host, "DnsOptions", c->dns_options, c->n_dns_options);
 }
 
 static void add_host_config(struct build *b, json_t *body)
 {
     const Skep__ContainerSpec *c = b->spec;
+    bool overlay = networks_has_overlay(b->assignment);
     json_t *host = build_object(b, body, "HostConfig"), *o;
 
     o = build_object(b, host, "RestartPolicy");
@@ -240,9 +242,7 @@ static void add_host_config(struct build *b, json_t *body)
     if (c->init != SKEP__CONTAINER_SPEC__INIT__INIT_DEFAULT)
         build_bool(b, host, "Init", c->init == SKEP__CONTAINER_SPEC__INIT__INIT_TRUE);
     build_strings_if(b, host, "GroupAdd", c->groups, c->n_groups);
-    build_strings_if(b, host, "Dns", c->dns_nameservers, c->n_dns_nameservers);
-    build_strings_if(b, host, "DnsSearch", c->dns_search, c->n_dns_search);
-    build_strings_if(b, host, "DnsOptions", c->dns_options, c->n_dns_options);
+    add_dns(b, host, overlay);
     build_strings_if(b, host, "CapAdd", c->cap_add, c->n_cap_add);
     build_strings_if(b, host, "CapDrop", c->cap_drop, c->n_cap_drop);
     if (c->n_sysctls > 0)
@@ -251,9 +251,12 @@ static void add_host_config(struct build *b, json_t *body)
     add_ulimits(b, host);
     add_resources(b, host);
     add_log_driver(b, host);
-    add_ports(b, body, host);
-    add_network_mode(b, host);
+    build_networks(b, body, host);
     build_mounts(b, host);
+    if (overlay)
+        build_gate(b, body, host);
+    else
+        add_ports(b, body, host);
 }
 
 static int plan_check(const Skep__TaskAssignment *a, struct err *e)
@@ -307,6 +310,12 @@ void container_plan_deinit(struct container_plan *p)
         free(p->volumes[i]);
     for (size_t i = 0; i < p->bind_count; i++)
         free(p->binds[i].source);
+    for (size_t i = 0; i < p->network_count; i++) {
+        free(p->networks[i].name);
+        free(p->networks[i].create_body);
+        free(p->networks[i].connect_body);
+    }
+    free(p->networks);
     free(p->volumes);
     free(p->binds);
     free(p->files);

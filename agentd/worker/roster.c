@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/worker/networks.h"
 #include "common/assert.h"
 #include "common/message.h"
 
@@ -293,6 +294,21 @@ bool roster_has_reports(const struct roster *r)
     return false;
 }
 
+/* Those of a task with overlay networks are translated by agentd/net, as the service has them. */
+static void status_overlay_ports(const struct roster_entry *en, struct arena *a,
+                                 Skep__TaskStatus *ret)
+{
+    const Skep__EndpointSpec *ep = en->assignment->spec->endpoint;
+
+    if (!en->task.attached || en->task.container.phase != CONTAINER_RUNNING)
+        return;
+    ret->host_ports = arena_array(a, ep->n_ports + 1, sizeof(ret->host_ports[0]));
+    for (size_t i = 0; i < ep->n_ports; i++)
+        if (ep->ports[i]->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_HOST &&
+            ep->ports[i]->published_port != 0)
+            ret->host_ports[ret->n_host_ports++] = ep->ports[i];
+}
+
 /* Host-mode ports of the service, each with the number the engine gave it. The engine's bindings
  * come in the order of target ports, so several of one target are taken in turn. */
 static void status_ports(const struct roster_entry *en, struct arena *a, Skep__TaskStatus *ret)
@@ -302,7 +318,13 @@ static void status_ports(const struct roster_entry *en, struct arena *a, Skep__T
     const struct container_facts *c = &en->task.container;
     bool taken[CONTAINER_PORTS_MAX] = { false };
 
-    if (ep == NULL || c->port_count == 0)
+    if (ep == NULL)
+        return;
+    if (networks_has_overlay(en->assignment)) {
+        status_overlay_ports(en, a, ret);
+        return;
+    }
+    if (c->port_count == 0)
         return;
     ret->host_ports = arena_array(a, ep->n_ports, sizeof(ret->host_ports[0]));
     for (size_t i = 0; i < ep->n_ports; i++) {

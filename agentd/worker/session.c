@@ -94,7 +94,7 @@ static void lose(struct session *s, struct session_effects *fx)
 {
     fx->drop = true;
     s->id[0] = '\0';
-    s->assignments_token = s->logs_token = 0;
+    s->assignments_token = s->logs_token = s->networks_token = 0;
     clear_calls(s);
 }
 
@@ -174,6 +174,8 @@ static void opened(struct session *s, const struct session_event *ev)
     set_heartbeat(s, ev);
     s->due_ms[SESSION_CALL_ASSIGNMENTS] = ev->now_ms;
     s->due_ms[SESSION_CALL_LOGS] = ev->now_ms;
+    if (s->networks)
+        s->due_ms[SESSION_CALL_NETWORKS] = ev->now_ms;
     s->due_ms[SESSION_CALL_REPORT] = ev->now_ms + SESSION_COALESCE_MS;
 }
 
@@ -192,6 +194,10 @@ static void call_succeeded(struct session *s, const struct session_event *ev)
         break;
     case SESSION_CALL_LOGS:
         s->logs_token = ev->token;
+        s->due_ms[ev->call] = ev->now_ms;
+        break;
+    case SESSION_CALL_NETWORKS: /* asking again says that what came is in the kernel */
+        s->networks_token = ev->token;
         s->due_ms[ev->call] = ev->now_ms;
         break;
     case SESSION_CALL_REPORT:
@@ -239,8 +245,9 @@ static void call_done(struct session *s, const struct session_event *ev, struct 
         redirect(s, ev, fx);
     else if (ev->rc == 0 || ends_session(ev->call, ev->rc))
         fail_session(s, ev, fx);
-    else
+    else if (ev->call != SESSION_CALL_NETWORKS || ev->rc != -ERR_UNSUPPORTED)
         s->due_ms[ev->call] = ev->now_ms + SESSION_RETRY_MS;
+    /* else: managers from before networks; the next session asks again */
 }
 
 static void on_managers(struct session *s, const struct session_event *ev)

@@ -42,6 +42,7 @@ enum session_call {
     SESSION_CALL_ASSIGNMENTS,
     SESSION_CALL_REPORT,
     SESSION_CALL_LOGS,
+    SESSION_CALL_NETWORKS,
     SESSION_CALL_COUNT,
 };
 
@@ -71,7 +72,7 @@ struct session_event {
     const char *session_id;     /* DONE of OPEN */
     uint64_t generation;        /* MANAGERS: as remembered; DONE of OPEN: the manager's */
     uint32_t heartbeat_ms;      /* DONE of OPEN and BEAT */
-    uint64_t token;             /* DONE of ASSIGNMENTS and LOGS */
+    uint64_t token;             /* DONE of ASSIGNMENTS, LOGS and NETWORKS */
     bool more;                  /* DONE of ASSIGNMENTS: ask again at once; of REPORT: more waits */
 };
 
@@ -95,7 +96,8 @@ struct session {
     bool in_flight[SESSION_CALL_COUNT];
     uint64_t due_ms[SESSION_CALL_COUNT]; /* while LIVE: when to start; UINT64_MAX = not wanted */
     uint32_t heartbeat_ms;
-    uint64_t assignments_token, logs_token;
+    uint64_t assignments_token, logs_token, networks_token;
+    bool networks;       /* this node asks for NETWORKS; set by the owner while not LIVE */
     uint64_t generation; /* highest seen */
 };
 

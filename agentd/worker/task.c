@@ -72,6 +72,7 @@ void task_init(struct task *t, const Skep__TaskStatus *reported, enum container_
             container_id = reported->container->container_id;
     }
     t->message = message_of(t->state);
+    t->attached = t->state >= SKEP__TASK_STATE__TASK_RUNNING; /* or it would not have run */
     t->container.phase = phase;
     plain_format(t->container.id, sizeof(t->container.id), "%s", container_id);
 }
@@ -131,9 +132,14 @@ static void finish_exited(struct task *t)
     move_to(t, SKEP__TASK_STATE__TASK_FAILED);
 }
 
+static bool waits_at_gate(const struct task *t)
+{
+    return t->networks && !t->attached;
+}
+
 static enum task_op op_stop(const struct task *t)
 {
-    return t->stop_failed ? TASK_OP_KILL : TASK_OP_STOP;
+    return t->stop_failed || waits_at_gate(t) ? TASK_OP_KILL : TASK_OP_STOP;
 }
 
 /* ---- what to do next: one function per stage ---- */
@@ -199,6 +205,8 @@ static enum task_op next_when_running(struct task *t)
 {
     if (t->state < SKEP__TASK_STATE__TASK_STARTING)
         move_to(t, SKEP__TASK_STATE__TASK_STARTING);
+    if (waits_at_gate(t)) /* what a health check finds there means nothing */
+        return t->desired >= SKEP__TASK_STATE__TASK_RUNNING ? TASK_OP_ATTACH : TASK_OP_NONE;
     if (t->unhealthy || t->container.health == HEALTH_UNHEALTHY) {
         t->unhealthy = true;
         return op_stop(t);
@@ -272,7 +280,8 @@ static void retry_later(struct task *t, const struct task_event *ev, enum task_o
         wait_ms *= 2;
     t->retries++;
     t->retry_at_ms = ev->now_ms + MIN(wait_ms, (uint64_t)TASK_RETRY_MS_MAX);
-    if (op != TASK_OP_PULL)
+    t->for_networks = ev->for_networks;
+    if (op != TASK_OP_PULL && op != TASK_OP_ATTACH)
         t->container.phase = CONTAINER_UNKNOWN; /* the operation may have taken effect */
     if (op == TASK_OP_STOP || op == TASK_OP_KILL)
         t->stop_failed = true;
@@ -289,6 +298,8 @@ static void on_success(struct task *t, const struct task_event *ev, enum task_op
         t->pulled = true;
     if (op == TASK_OP_REMOVE)
         t->removed = true;
+    if (op == TASK_OP_ATTACH && t->container.phase == CONTAINER_RUNNING)
+        t->attached = true;
     if (stuck) {
         struct task_event again = *ev;
 
@@ -324,7 +335,7 @@ static void on_done(struct task *t, const struct task_event *ev)
 
 static bool superseded(const struct task *t)
 {
-    return t->op == TASK_OP_PULL &&
+    return (t->op == TASK_OP_PULL || (t->op == TASK_OP_ATTACH && !t->attached)) &&
            (t->unassigned || t->desired >= SKEP__TASK_STATE__TASK_SHUTDOWN);
 }
 
@@ -344,11 +355,21 @@ static void on_event(struct task *t, const struct task_event *ev)
     case TASK_EV_DONE:
         on_done(t, ev);
         break;
+    case TASK_EV_OPENED:
+        ASSERT(t->op == TASK_OP_ATTACH);
+        t->attached = true;
+        break;
+    case TASK_EV_NETWORKS:
+        if (t->for_networks)
+            t->retry_at_ms = 0;
+        break;
     case TASK_EV_HINT:
         if (t->op != TASK_OP_NONE)
             t->stale = true;
         else if (t->container.phase != CONTAINER_ABSENT)
             t->container.phase = CONTAINER_UNKNOWN;
+        if (t->for_networks) /* the wait may be for nothing: it ended at the gate */
+            t->retry_at_ms = 0;
         break;
     case TASK_EV_ENGINE_BACK:
         t->retry_at_ms = 0;
@@ -373,6 +394,7 @@ void task_step(struct task *t, const struct task_event *ev, struct task_effects 
     }
     if (t->op == TASK_OP_NONE && ev->now_ms >= t->retry_at_ms) {
         t->retry_at_ms = 0;
+        t->for_networks = false;
         t->op = fx.op = task_next_op(t);
     }
     fx.gone = t->unassigned && t->removed;

@@ -2,13 +2,15 @@
  * operation at a time, states that only move forward, everything it needs comes with the event.
  *
  *   ASSIGNED -> ACCEPTED -> PREPARING --pull, create--> READY --desired RUNNING--> STARTING
- *   STARTING --start, healthy--> RUNNING --exit--> COMPLETE | FAILED
+ *   STARTING --start, attach, healthy--> RUNNING --exit--> COMPLETE | FAILED
  *   before STARTING an error ends in REJECTED, from STARTING on in FAILED;
  *   desired >= SHUTDOWN: stop what runs, then SHUTDOWN; unassigned: stop, remove, gone.
  *
  * Rules it keeps: a container is started at most once and only when the engine has just said that
  * it was never started; a task that reached STARTING never gets a second container; an error that
- * may pass is retried with back-off and shown meanwhile. Pure. */
+ * may pass is retried with back-off and shown meanwhile. With overlay networks the container waits
+ * at its entrypoint gate (gate.h) until ATTACH has given it its interfaces; a task that is no
+ * longer wanted is killed there, its process never runs. Pure. */
 #ifndef SKEP_AGENTD_WORKER_TASK_H
 #define SKEP_AGENTD_WORKER_TASK_H
 
@@ -30,6 +32,7 @@ enum {
     X(PULL,    "pull")    /* have the image locally */                                          \
     X(CREATE,  "create")  /* volumes, files, container; finds the one it created before */      \
     X(START,   "start")                                                                         \
+    X(ATTACH,  "attach")  /* give the waiting container its networks, open its gate */          \
     X(INSPECT, "inspect") /* learn the container's facts again */                               \
     X(STOP,    "stop")    /* signal, grace period, then the engine kills */                     \
     X(KILL,    "kill")    /* after a stop that failed */                                        \
@@ -48,6 +51,8 @@ enum task_event_type {
     TASK_EV_DESIRED,     /* the managers want this state */
     TASK_EV_UNASSIGNED,  /* the task is no longer this node's: stop, remove, forget */
     TASK_EV_DONE,        /* the operation ended: result, error, facts if it learnt any */
+    TASK_EV_OPENED,      /* ATTACH has opened the gate: the process may run from now on */
+    TASK_EV_NETWORKS,    /* the networks changed: what waits for them tries again */
     TASK_EV_HINT,        /* something happened to the container: look again */
     TASK_EV_TIMER,       /* retry_at_ms may have passed */
     TASK_EV_ENGINE_BACK, /* the engine answers again: no need to wait for the timer */
@@ -59,6 +64,7 @@ struct task_event {
     Skep__TaskState desired;             /* DESIRED */
     enum task_result result;             /* DONE */
     const char *error;                   /* DONE with RETRY or FATAL */
+    bool for_networks;                   /* DONE with RETRY: the networks are not here yet */
     const struct container_facts *facts; /* DONE: what it learnt, or NULL; borrowed */
 };
 
@@ -78,6 +84,9 @@ struct task {
     uint64_t retry_at_ms; /* no operation before; 0 = none. The shell sends TIMER then */
     uint32_t retries;     /* of the present step */
     bool pulled;          /* the image is there */
+    bool networks;        /* it has overlay networks; set by the owner after task_init() */
+    bool attached;        /* the gate was opened, now or before this agent's start */
+    bool for_networks;    /* retry_at_ms waits for networks */
     bool unassigned;
     bool unhealthy;   /* the health check failed: being stopped for that */
     bool stop_failed; /* the next stop is a kill */

@@ -1,5 +1,5 @@
 /* From an assignment, as it comes off the wire, to the body that the engine is asked for:
- * templates, image references, mounts, ports. Whatever is accepted is JSON. */
+ * templates, image references, mounts, ports, networks. Whatever is accepted is JSON. */
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -11,6 +11,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static char *argv[] = { (char *)"/x" };
+    static const char *const nameservers[] = { "10.0.0.1" };
+    static const struct container_overlay overlay = {
+        .gate_program = "/gate",
+        .entrypoint = argv,
+        .entrypoint_count = 1,
+        .nameservers = nameservers,
+        .nameserver_count = 1,
+    };
     static const struct container_node node = {
         .cluster_id = "c",
         .node_id = "n",
@@ -18,6 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .architecture = "x86_64",
         .os = "linux",
         .files_dir = "/run/x",
+        .overlay = &overlay,
     };
     ProtobufCBinaryData body = { size, (uint8_t *)data };
     struct container_plan plan;

@@ -8,7 +8,18 @@
 #include "common/arena.h"
 #include "common/mem.h"
 
-static const struct container_node node = {
+static char *image_entrypoint[] = { (char *)"/entry" }, *image_cmd[] = { (char *)"serve" };
+static const char *const nameservers[] = { "10.0.1.1", "10.0.2.1" };
+static const struct container_overlay overlay = {
+    .gate_program = "/usr/libexec/skep/skep-gate",
+    .entrypoint = image_entrypoint,
+    .entrypoint_count = 1,
+    .cmd = image_cmd,
+    .cmd_count = 1,
+    .nameservers = nameservers,
+    .nameserver_count = 2,
+};
+static struct container_node node = {
     .cluster_id = "cluster1",
     .node_id = "node1",
     .hostname = "host1",
@@ -52,6 +63,7 @@ static void setup(void)
     task.service_id = (char *)"s1";
     task.slot = 2;
     c.image = (char *)"nginx";
+    node.overlay = &overlay;
 }
 
 static void teardown(void)
@@ -278,6 +290,246 @@ START_TEST(host_ports_only)
 }
 END_TEST
 
+/* ---- networks ---- */
+
+/* Two overlays (n1, n2), and a macvlan (n3) and a bridge (n4) that the engine makes. */
+static Skep__NetworkAttachment attachments[2], *attached[2];
+static Skep__NetworkAttachmentConfig wanted[4], *wants[4];
+static Skep__Network networks[2], *engine_networks[2];
+static Skep__NetworkSpec network_specs[2];
+static Skep__Annotations names[2];
+static Skep__Driver drivers[2];
+
+static void want(size_t count, const char *const *targets)
+{
+    for (size_t i = 0; i < count; i++) {
+        skep__network_attachment_config__init(&wanted[i]);
+        wanted[i].target = (char *)targets[i];
+        wants[i] = &wanted[i];
+    }
+    spec.networks = wants;
+    spec.n_networks = count;
+}
+
+static void have_overlays(size_t count)
+{
+    static const char *const ids[] = { "n1", "n2" };
+
+    for (size_t i = 0; i < count; i++) {
+        skep__network_attachment__init(&attachments[i]);
+        attachments[i].network_id = (char *)ids[i];
+        attached[i] = &attachments[i];
+    }
+    task.networks = attached;
+    task.n_networks = count;
+}
+
+static void have_engine_networks(void)
+{
+    static const char *const ids[] = { "n3", "n4" }, *const of[] = { "lan", "local" };
+    static const char *const driver_names[] = { "macvlan", "bridge" };
+
+    for (size_t i = 0; i < 2; i++) {
+        skep__network__init(&networks[i]);
+        skep__network_spec__init(&network_specs[i]);
+        skep__annotations__init(&names[i]);
+        skep__driver__init(&drivers[i]);
+        networks[i].id = (char *)ids[i];
+        networks[i].spec = &network_specs[i];
+        network_specs[i].annotations = &names[i];
+        network_specs[i].driver = &drivers[i];
+        names[i].name = (char *)of[i];
+        drivers[i].name = (char *)driver_names[i];
+        engine_networks[i] = &networks[i];
+    }
+    assignment.networks = engine_networks;
+    assignment.n_networks = 2;
+}
+
+/* docker_api.md §6.3 F: the gate is the entrypoint, the real process its arguments; the container
+ * sees the gate and its pipes, read-only; names are asked of the gateways. */
+START_TEST(overlays_start_at_the_gate)
+{
+    have_overlays(2);
+    want(2, (const char *const[]){ "n1", "n2" });
+    make();
+    ck_assert(plan.gate);
+    ck_assert_str_eq(member("Entrypoint"), "[\"/.skep/gate\",\"/.skep/task\"]");
+    ck_assert_str_eq(member("Cmd"), "[\"/entry\",\"serve\"]");
+    ck_assert_str_eq(member("HostConfig.NetworkMode"), "\"none\"");
+    ck_assert_str_eq(member("HostConfig.Dns"), "[\"10.0.1.1\",\"10.0.2.1\"]");
+    ck_assert_str_eq(member("HostConfig.DnsOptions"), "[\"ndots:0\"]");
+    ck_assert_str_eq(member("HostConfig.DnsSearch"), "");
+    ck_assert_str_eq(
+        member("HostConfig.Mounts"),
+        "[{\"ReadOnly\":true,\"Source\":\"/usr/libexec/skep/skep-gate\","
+        "\"Target\":\"/.skep/gate\",\"Type\":\"bind\"},{\"ReadOnly\":true,"
+        "\"Source\":\"/run/skep/tasks/t1/gate\",\"Target\":\"/.skep/task\",\"Type\":\"bind\"}]");
+    ck_assert_uint_eq(plan.network_count, 0);
+}
+END_TEST
+
+/* Command and arguments against the image's, as the engine has it: a command drops the image's
+ * arguments, arguments alone keep its entrypoint. */
+static const struct argv_case {
+    bool command, args, entrypoint, cmd;
+    const char *want; /* NULL: refused */
+} argvs[] = {
+    { false, false, true, true, "[\"/entry\",\"serve\"]" },
+    { false, false, true, false, "[\"/entry\"]" },
+    { false, false, false, true, "[\"serve\"]" },
+    { false, false, false, false, NULL },
+    { true, false, true, true, "[\"/bin/x\"]" },
+    { true, true, true, true, "[\"/bin/x\",\"-a\"]" },
+    { false, true, true, true, "[\"/entry\",\"-a\"]" },
+    { false, true, false, true, "[\"-a\"]" },
+};
+
+START_TEST(the_real_process_is_put_together)
+{
+    static char *command[] = { (char *)"/bin/x" }, *args[] = { (char *)"-a" };
+    const struct argv_case *k = &argvs[_i];
+    struct container_overlay o = overlay;
+
+    o.entrypoint_count = k->entrypoint;
+    o.cmd_count = k->cmd;
+    node.overlay = &o;
+    c.command = command;
+    c.n_command = k->command;
+    c.args = args;
+    c.n_args = k->args;
+    have_overlays(1);
+    if (k->want == NULL) {
+        refused("no command specified");
+        return;
+    }
+    make();
+    ck_assert_str_eq(member("Cmd"), k->want);
+}
+END_TEST
+
+START_TEST(overlay_options_are_merged)
+{
+    static char *options[] = { (char *)"ndots:2", (char *)"rotate" };
+    static char *search[] = { (char *)"corp" }, *servers[] = { (char *)"9.9.9.9" };
+    Skep__PortConfig port = SKEP__PORT_CONFIG__INIT, *ports[] = { &port };
+    Skep__Mount m = SKEP__MOUNT__INIT, *mounts[] = { &m };
+
+    c.dns_options = options;
+    c.n_dns_options = 2;
+    c.dns_search = search;
+    c.n_dns_search = 1;
+    c.dns_nameservers = servers;
+    c.n_dns_nameservers = 1;
+    c.hostname = (char *)"db";
+    m.type = SKEP__MOUNT__TYPE__TMPFS;
+    m.target = (char *)"/t";
+    c.mounts = mounts;
+    c.n_mounts = 1;
+    port.publish_mode = SKEP__PUBLISH_MODE__PUBLISH_HOST;
+    port.target_port = port.published_port = 80;
+    endpoint.ports = ports;
+    endpoint.n_ports = 1;
+    have_overlays(1);
+    make();
+    ck_assert_str_eq(member("HostConfig.DnsOptions"), "[\"ndots:2\",\"rotate\"]");
+    ck_assert_str_eq(member("HostConfig.DnsSearch"), "[\"corp\"]");
+    ck_assert_str_eq(member("HostConfig.Dns"), "[\"10.0.1.1\",\"10.0.2.1\"]");
+    ck_assert_str_eq(member("Hostname"), "\"db\"");
+    ck_assert_str_eq(member("HostConfig.PortBindings"), ""); /* agentd/net translates them */
+    ck_assert_ptr_nonnull(strstr(member("HostConfig.Mounts"), "\"/t\""));
+    ck_assert_ptr_nonnull(strstr(member("HostConfig.Mounts"), "/.skep/gate"));
+}
+END_TEST
+
+/* What the engine makes: the first is the mode, further ones are connected; labels say whose. */
+START_TEST(the_engine_makes_its_networks)
+{
+    static char *aliases[] = { (char *)"me" };
+    Skep__IpamConfig ipam = SKEP__IPAM_CONFIG__INIT, *ipams[] = { &ipam };
+    Skep__KeyValue option = { .base = PROTOBUF_C_MESSAGE_INIT(&skep__key_value__descriptor),
+                              .key = (char *)"parent",
+                              .value = (char *)"eth0" };
+    Skep__KeyValue *options[] = { &option };
+
+    have_engine_networks();
+    want(3, (const char *const[]){ "n3", "n4", "bridge" });
+    wanted[0].aliases = aliases;
+    wanted[0].n_aliases = 1;
+    ipam.subnet = (char *)"10.9.0.0/24";
+    ipam.gateway = (char *)"10.9.0.1";
+    ipam.reserved = options;
+    ipam.n_reserved = 1;
+    network_specs[0].ipam = ipams;
+    network_specs[0].n_ipam = 1;
+    network_specs[0].internal = true;
+    drivers[0].options = options;
+    drivers[0].n_options = 1;
+    make();
+    ck_assert(!plan.gate);
+    ck_assert_str_eq(member("HostConfig.NetworkMode"), "\"lan\"");
+    ck_assert_str_eq(member("NetworkingConfig"),
+                     "{\"EndpointsConfig\":{\"lan\":{\"Aliases\":[\"me\"]}}}");
+    ck_assert_uint_eq(plan.network_count, 3);
+    ck_assert_str_eq(plan.networks[0].id, "n3");
+    ck_assert_str_eq(
+        plan.networks[0].create_body,
+        "{\"CheckDuplicate\":true,\"Driver\":\"macvlan\",\"IPAM\":{\"Config\":[{"
+        "\"AuxiliaryAddresses\":{\"parent\":\"eth0\"},\"Gateway\":\"10.9.0.1\",\"Subnet\":"
+        "\"10.9.0.0/24\"}],\"Driver\":\"default\"},\"Internal\":true,\"Labels\":{"
+        "\"io.skep.cluster\":\"cluster1\",\"io.skep.network\":\"n3\"},\"Name\":\"lan\","
+        "\"Options\":{\"parent\":\"eth0\"}}");
+    ck_assert_ptr_null(plan.networks[0].connect_body);
+    ck_assert_str_eq(plan.networks[1].name, "local");
+    ck_assert_str_eq(plan.networks[1].connect_body, "{\"EndpointConfig\":{}}");
+    ck_assert_str_eq(plan.networks[2].name, "bridge");
+    ck_assert_ptr_null(plan.networks[2].create_body);
+    ck_assert_ptr_nonnull(plan.networks[2].connect_body);
+}
+END_TEST
+
+/* An overlay beside a network of the engine: the engine's is the mode, ours comes in addition. */
+START_TEST(both_kinds_together)
+{
+    have_overlays(1);
+    have_engine_networks();
+    want(2, (const char *const[]){ "n1", "n4" });
+    make();
+    ck_assert(plan.gate);
+    ck_assert_str_eq(member("HostConfig.NetworkMode"), "\"local\"");
+    ck_assert_uint_eq(plan.network_count, 1);
+}
+END_TEST
+
+/* The engine's own networks by name or as objects of the cluster. */
+START_TEST(predefined_networks_are_modes)
+{
+    have_engine_networks();
+    names[0].name = (char *)"host";
+    drivers[0].name = (char *)"host";
+    want(1, (const char *const[]){ "n3" });
+    make();
+    ck_assert_str_eq(member("HostConfig.NetworkMode"), "\"host\"");
+    ck_assert_str_eq(member("NetworkingConfig"), "");
+    ck_assert_ptr_null(plan.networks[0].create_body);
+}
+END_TEST
+
+START_TEST(impossible_networks_are_refused)
+{
+    have_overlays(1);
+    want(2, (const char *const[]){ "n1", "host" });
+    refused("network host cannot be combined with others");
+    want(1, (const char *const[]){ "n1" });
+    node.overlay = NULL;
+    refused("overlay networks are not available on this node");
+    task.n_networks = 0;
+    have_engine_networks();
+    want(2, (const char *const[]){ "n3", "none" });
+    refused("network none cannot be combined with others");
+}
+END_TEST
+
 START_TEST(mounts_of_all_kinds)
 {
     Skep__Mount m[4], *mounts[4];
@@ -420,6 +672,13 @@ int main(void)
     tcase_add_test(tc, host_fields);
     tcase_add_test(tc, health_check);
     tcase_add_test(tc, host_ports_only);
+    tcase_add_test(tc, overlays_start_at_the_gate);
+    tcase_add_loop_test(tc, the_real_process_is_put_together, 0, (int)ARRAY_LEN(argvs));
+    tcase_add_test(tc, overlay_options_are_merged);
+    tcase_add_test(tc, the_engine_makes_its_networks);
+    tcase_add_test(tc, both_kinds_together);
+    tcase_add_test(tc, predefined_networks_are_modes);
+    tcase_add_test(tc, impossible_networks_are_refused);
     tcase_add_test(tc, mounts_of_all_kinds);
     tcase_add_test(tc, files_are_mounted_read_only);
     tcase_add_test(tc, what_cannot_be_honoured_is_refused);

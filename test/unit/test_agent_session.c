@@ -86,6 +86,40 @@ START_TEST(live_session_makes_its_calls)
 }
 END_TEST
 
+/* NETWORKS is asked for by nodes that can do them, and asked again with the token at once: that is
+ * what says that the answer is in the kernel. */
+START_TEST(networks_are_asked_for_again_at_once)
+{
+    go_live();
+    ck_assert(!fx.start[SESSION_CALL_NETWORKS]);
+    done(SESSION_CALL_ASSIGNMENTS, -ERR_STALE);
+    s.networks = true;
+    timer(8000);
+    done(SESSION_CALL_OPEN, 0);
+    ck_assert(fx.start[SESSION_CALL_NETWORKS]);
+    ck_assert_uint_eq(s.networks_token, 0);
+    done(SESSION_CALL_NETWORKS, 0);
+    ck_assert(fx.start[SESSION_CALL_NETWORKS]);
+    ck_assert_uint_eq(s.networks_token, 9);
+    done(SESSION_CALL_NETWORKS, -ERR_STALE);
+    ck_assert_uint_eq(s.networks_token, 0); /* the next session begins with everything */
+}
+END_TEST
+
+/* Managers from before networks do not know the call: no networks, and all else goes on. */
+START_TEST(older_managers_have_no_networks)
+{
+    s.networks = true;
+    go_live();
+    done(SESSION_CALL_NETWORKS, -ERR_UNSUPPORTED);
+    ck_assert_int_eq(s.phase, SESSION_LIVE);
+    for (unsigned i = 0; i < 10; i++) {
+        timer(SESSION_RETRY_MS);
+        ck_assert(!fx.start[SESSION_CALL_NETWORKS]);
+    }
+}
+END_TEST
+
 START_TEST(changed_description_beats_at_once)
 {
     go_live();
@@ -117,6 +151,9 @@ static const struct end_case {
     { "no logs there", SESSION_CALL_LOGS, -ERR_UNSUPPORTED, SESSION_LIVE },
     { "log query lost", SESSION_CALL_LOGS, -ERR_TIMEOUT, SESSION_LIVE },
     { "logs of an old session", SESSION_CALL_LOGS, -ERR_STALE, SESSION_WAIT },
+    { "networks of an old session", SESSION_CALL_NETWORKS, -ERR_STALE, SESSION_WAIT },
+    { "network query lost", SESSION_CALL_NETWORKS, -ERR_TIMEOUT, SESSION_WAIT },
+    { "networks busy", SESSION_CALL_NETWORKS, -ERR_BUSY, SESSION_LIVE },
     { "removed from the cluster", SESSION_CALL_BEAT, -ERR_PERMISSION, SESSION_WAIT },
 };
 
@@ -303,6 +340,8 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, live_session_makes_its_calls);
+    tcase_add_test(tc, networks_are_asked_for_again_at_once);
+    tcase_add_test(tc, older_managers_have_no_networks);
     tcase_add_test(tc, changed_description_beats_at_once);
     tcase_add_loop_test(tc, errors_end_the_session_or_the_call, 0, (int)ARRAY_LEN(ends));
     tcase_add_test(tc, late_answers_are_ignored);

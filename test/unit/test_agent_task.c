@@ -27,6 +27,7 @@ struct line {
     int arg; /* DESIRED: state; DONE: result */
     const struct container_facts *facts;
     uint32_t after_ms;
+    bool for_networks;
     enum task_op want_op;
     int want_state;
     const char *want_error; /* NULL: not looked at */
@@ -78,6 +79,19 @@ static const struct container_facts unhealthy = { .phase = CONTAINER_RUNNING,
         .event = TASK_EV_DONE, .arg = TASK_RESULT_RETRY, .want_op = TASK_OP_##op,                  \
         .want_state = (now)                                                                        \
     }
+#define WAIT(op, now)                                                                              \
+    {                                                                                              \
+        .event = TASK_EV_DONE, .arg = TASK_RESULT_RETRY, .facts = &running, .for_networks = true,  \
+        .want_op = TASK_OP_##op, .want_state = (now), .want_error = "network has not arrived"      \
+    }
+#define NETWORKS(op, now)                                                                          \
+    {                                                                                              \
+        .event = TASK_EV_NETWORKS, .want_op = TASK_OP_##op, .want_state = (now)                    \
+    }
+#define OPENED(now)                                                                                \
+    {                                                                                              \
+        .event = TASK_EV_OPENED, .want_op = TASK_OP_NONE, .want_state = (now)                      \
+    }
 #define HINT(op, now)                                                                              \
     {                                                                                              \
         .event = TASK_EV_HINT, .want_op = TASK_OP_##op, .want_state = (now)                        \
@@ -98,6 +112,7 @@ static const struct container_facts unhealthy = { .phase = CONTAINER_RUNNING,
 #define UP_TO_CREATED                                                                              \
     DESIRE(RUNNING, PULL, PREPARING), OK(NULL, CREATE, PREPARING), OK(&created, START, STARTING)
 #define UP_TO_RUNNING UP_TO_CREATED, OK(&running, NONE, RUNNING)
+#define UP_TO_GATE UP_TO_CREATED, OK(&running, ATTACH, STARTING)
 
 static const struct story {
     const char *why;
@@ -308,9 +323,99 @@ static const struct story {
       { UP_TO_RUNNING, DESIRE(REMOVE, STOP, RUNNING), END(&exited0, SHUTDOWN, "") } },
 };
 
+/* Of tasks with overlay networks. */
+static const struct story at_gate[] = {
+    { "networks before the process: attached, opened, running",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, OPENED(STARTING), OK(&running, NONE, RUNNING), HINT(INSPECT, RUNNING),
+        OK(&running, NONE, RUNNING), DESIRE(SHUTDOWN, STOP, RUNNING),
+        END(&exited0, SHUTDOWN, "") } },
+    { "healthy only after the gate and the check; what the check finds at the gate does not count",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_CREATED, OK(&unhealthy, ATTACH, STARTING), OPENED(STARTING),
+        OK(&health_starting, NONE, STARTING), HINT(INSPECT, STARTING),
+        OK(&healthy, NONE, RUNNING) } },
+    { "a network that has not arrived: waited for, seen, and woken by",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, WAIT(NONE, STARTING), AFTER(1, NONE, STARTING), NETWORKS(ATTACH, STARTING),
+        WAIT(NONE, STARTING), AFTER(1999, NONE, STARTING), AFTER(1, ATTACH, STARTING),
+        OPENED(STARTING), OK(&running, NONE, RUNNING) } },
+    { "networks wake nobody who waits for something else",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_CREATED, RETRY(NONE, STARTING), NETWORKS(NONE, STARTING),
+        AFTER(1000, INSPECT, STARTING), OK(&created, START, STARTING) } },
+    { "a network that cannot be had: killed at the gate, failed with the reason",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, FATAL(&running, KILL, FAILED, "network blue: no key"),
+        END(&exited137, FAILED, "network blue: no key") } },
+    { "the program cannot be run",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, OPENED(STARTING),
+        FATAL(&exited3, NONE, FAILED, "exec: \"foo\": executable file not found in $PATH") } },
+    { "revoked while it is being attached: the gate stays shut, killed",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE,
+        { .event = TASK_EV_DESIRED,
+          .arg = SHUTDOWN,
+          .want_op = TASK_OP_KILL,
+          .want_state = STARTING,
+          .want_cancel = true },
+        END(&exited137, SHUTDOWN, "") } },
+    { "revoked while it waits for networks: killed",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, WAIT(NONE, STARTING), DESIRE(SHUTDOWN, KILL, STARTING),
+        END(&exited137, SHUTDOWN, "") } },
+    { "revoked just after the gate opened: stopped gracefully",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, OPENED(STARTING), DESIRE(SHUTDOWN, NONE, STARTING),
+        OK(&running, STOP, STARTING), END(&exited0, SHUTDOWN, "") } },
+    { "unassigned while it is being attached",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE,
+        { .event = TASK_EV_UNASSIGNED,
+          .want_op = TASK_OP_KILL,
+          .want_state = STARTING,
+          .want_cancel = true },
+        OK(&exited137, REMOVE, STARTING) } },
+    { "it ended at the gate",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, WAIT(NONE, STARTING), HINT(INSPECT, STARTING),
+        END(&exited3, FAILED, "task: non-zero exit (3)") } },
+    { "attaching finds it ended",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, END(&exited3, FAILED, "task: non-zero exit (3)") } },
+    { "adopted at the gate: finished",
+      STARTING,
+      CONTAINER_UNKNOWN,
+      { DESIRE(RUNNING, INSPECT, STARTING), OK(&running, ATTACH, STARTING), OPENED(STARTING),
+        OK(&running, NONE, RUNNING) } },
+    { "adopted behind the gate: ATTACH finds it open",
+      STARTING,
+      CONTAINER_UNKNOWN,
+      { DESIRE(RUNNING, INSPECT, STARTING), OK(&running, ATTACH, STARTING),
+        OK(&running, NONE, RUNNING), DESIRE(SHUTDOWN, STOP, RUNNING) } },
+    { "adopted while running with networks: left alone, stopped gracefully",
+      RUNNING,
+      CONTAINER_UNKNOWN,
+      { DESIRE(RUNNING, INSPECT, RUNNING), OK(&running, NONE, RUNNING),
+        DESIRE(SHUTDOWN, STOP, RUNNING) } },
+};
+
 static void step(struct task *t, const struct line *l, uint64_t *now_ms, const char *why, size_t n)
 {
-    struct task_event ev = { .type = l->event, .facts = l->facts };
+    struct task_event ev = { .type = l->event, .facts = l->facts, .for_networks = l->for_networks };
     struct task_effects fx;
     int before = t->state;
     char error_before[TASK_ERROR_BYTES_MAX];
@@ -337,16 +442,15 @@ static void step(struct task *t, const struct line *l, uint64_t *now_ms, const c
                   "%s: line %zu: a change of status is reported, nothing else is", why, n);
 }
 
-/* swarmkit task_model.md, docker_api.md §5.4, reliability.md F3, F22-F26, G7. */
-START_TEST(task_tells_the_story)
+static void tell(const struct story *s, bool networks)
 {
-    const struct story *s = &stories[_i];
     Skep__TaskStatus reported = SKEP__TASK_STATUS__INIT;
     struct task t;
     uint64_t now_ms = 1000;
 
     reported.state = (Skep__TaskState)(s->reported == 0 ? ASSIGNED : s->reported);
     task_init(&t, &reported, s->phase, s->phase == CONTAINER_UNKNOWN ? "c1" : "");
+    t.networks = networks;
     for (size_t i = 0; i < ARRAY_LEN(s->lines); i++) {
         const struct line *l = &s->lines[i];
 
@@ -355,6 +459,19 @@ START_TEST(task_tells_the_story)
         step(&t, l, &now_ms, s->why, i);
     }
     task_deinit(&t);
+}
+
+/* swarmkit task_model.md, docker_api.md §5.4, reliability.md F3, F22-F26, G7. */
+START_TEST(task_tells_the_story)
+{
+    tell(&stories[_i], false);
+}
+END_TEST
+
+/* docker_api.md appendix D 5-10. */
+START_TEST(task_waits_at_the_gate)
+{
+    tell(&at_gate[_i], true);
 }
 END_TEST
 
@@ -402,14 +519,17 @@ START_TEST(task_survives_any_order)
         struct task_effects fx = { .op = TASK_OP_NONE };
         struct task t;
         uint64_t now_ms = 0;
+        bool opened = false;
         int state = 0;
 
         reported.state = (Skep__TaskState)ASSIGNED;
         task_init(&t, &reported, prng_chance_ppm(&p, 500000) ? CONTAINER_UNKNOWN : CONTAINER_ABSENT,
                   "");
+        t.networks = prng_chance_ppm(&p, 500000);
         for (unsigned i = 0; i < 60 && !fx.gone; i++) {
-            struct task_event ev = { .type = (enum task_event_type)prng_below(&p, 6),
-                                     .error = "x" };
+            struct task_event ev = { .type = (enum task_event_type)prng_below(&p, 8),
+                                     .error = "x",
+                                     .for_networks = prng_chance_ppm(&p, 300000) };
 
             now_ms += prng_below(&p, 3000);
             ev.now_ms = now_ms;
@@ -420,12 +540,18 @@ START_TEST(task_survives_any_order)
                 continue;
             if (ev.type == TASK_EV_DONE && t.op == TASK_OP_NONE)
                 continue;
+            if (ev.type == TASK_EV_OPENED && (t.op != TASK_OP_ATTACH || t.attached))
+                continue;
+            opened = opened || ev.type == TASK_EV_OPENED;
             task_step(&t, &ev, &fx);
             ck_assert_int_ge((int)t.state, state);
             ck_assert(fx.op == TASK_OP_NONE || fx.op == t.op);
             ck_assert(fx.op != TASK_OP_START || t.container.phase == CONTAINER_CREATED);
             ck_assert(fx.op != TASK_OP_START || t.desired >= (Skep__TaskState)RUNNING);
             ck_assert(fx.op != TASK_OP_CREATE || state < STARTING);
+            ck_assert(fx.op != TASK_OP_ATTACH || (t.networks && !opened));
+            ck_assert(fx.op != TASK_OP_ATTACH || t.desired >= (Skep__TaskState)RUNNING);
+            ck_assert((int)t.state != RUNNING || t.attached || !t.networks);
             state = (int)t.state;
         }
         task_deinit(&t);
@@ -441,6 +567,7 @@ int main(void)
     int failed;
 
     tcase_add_loop_test(tc, task_tells_the_story, 0, (int)ARRAY_LEN(stories));
+    tcase_add_loop_test(tc, task_waits_at_the_gate, 0, (int)ARRAY_LEN(at_gate));
     tcase_add_test(tc, task_backs_off);
     tcase_add_loop_test(tc, task_survives_any_order, 0, 8);
     suite_add_tcase(s, tc);
