@@ -130,6 +130,7 @@ static int run_write(struct raft_disk *d, struct write *w, struct err *e)
 static int run_all(struct write_job *job)
 {
     uint64_t compact_index = 0;
+    bool taken = false;
     int rc = 0;
 
     for (struct write *w = job->writes.first; w != NULL; w = w->next) {
@@ -139,14 +140,17 @@ static int run_all(struct write_job *job)
             break;
         }
         compact_index = MAX(compact_index, w->compact_index);
+        taken = taken || w->taken_index != 0;
     }
     if (rc < 0 && rc != -ERR_NO_SPACE)
         return rc;
     int synced = wal_sync(job->disk->wal, &job->err);
     if (synced < 0)
         return synced;
-    /* What could not be removed is removed with the next snapshot. */
-    if (compact_index != 0 && raft_disk_compact(job->disk, compact_index, &job->err) == -ERR_IO)
+    /* What could not be removed is removed with the next snapshot. With each one older ones go,
+     * even while the log has to stay for a member that is being sent one. */
+    if ((compact_index != 0 || taken) &&
+        raft_disk_compact(job->disk, compact_index, &job->err) == -ERR_IO)
         return -ERR_IO;
     return rc;
 }
