@@ -105,8 +105,10 @@ $(GATE): agentd/gate/gate.c agentd/worker/gate.h
 
 $(B)/unit/test_gate: | $(GATE)
 
-$(B)/sim: $(B)/obj/test/sim/main.o $(LIBS)
-	$(LINK)
+# Comes before the libraries, so that it takes the place of what touches the world.
+SIM_LINK := $(patsubst %.c,$(B)/obj/%.o,$(wildcard test/sim/link/*.c))
+$(B)/sim: $(B)/obj/test/sim/main.o $(SIM_LINK) $(LIBS)
+	$(LINK) -Wl,--wrap=raft_step -Wl,--wrap=clock_wall_ns
 
 $(B)/unit/%: $(B)/obj/test/unit/%.o $(LIBS)
 	@mkdir -p $(dir $@)

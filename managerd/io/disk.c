@@ -439,22 +439,21 @@ int disk_read_whole(struct disk *d, const char *name, size_t size_max, struct di
     return 0;
 }
 
-int disk_replace(struct disk *d, const char *name, const void *data, size_t size, struct err *e)
+int disk_file_place(struct disk_file *f, uint64_t *ret_file, uint64_t *ret_dir, struct err *e)
 {
-    char temporary[DISK_NAME_BYTES_MAX];
-    struct disk_file f;
+    struct stat file, dir;
 
-    (void)snprintf(temporary, sizeof(temporary), "%.48s.tmp", name); /* names are short constants */
-    int rc = disk_file_create(d, temporary, &f, e);
-    if (rc < 0)
-        return rc;
-    rc = disk_file_write(&f, 0, data, size, e);
-    if (rc == 0)
-        rc = disk_file_sync(&f, e);
-    disk_file_close(&f);
-    if (rc == 0)
-        rc = disk_rename(d, temporary, name, e);
-    if (rc == 0)
-        rc = disk_sync_dir(d, e);
-    return rc;
+    if (fstat(f->fd, &file) < 0 || stat(f->disk->path, &dir) < 0)
+        return file_errno(f, errno, "stat", e);
+    *ret_file = file.st_ino;
+    *ret_dir = dir.st_ino;
+    return 0;
+}
+
+bool disk_exists(const char *path, const char *name)
+{
+    CLEANUP_FREE char *file = xasprintf("%s/%s", path, name);
+    struct stat st;
+
+    return lstat(file, &st) == 0;
 }

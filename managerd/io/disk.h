@@ -64,6 +64,9 @@ int disk_open(const struct disk_options *o, struct disk **ret_disk, struct err *
 void disk_close(struct disk *d);
 const char *disk_path(const struct disk *d);
 
+/* True when the directory at path, which need not be open, has such a file. */
+bool disk_exists(const char *path, const char *name);
+
 /* Names of the regular files, sorted, without `lock`; free with disk_names_free. */
 struct disk_names {
     char (*names)[DISK_NAME_BYTES_MAX];
@@ -88,6 +91,9 @@ void disk_file_close(struct disk_file *f);
 int disk_file_size(struct disk_file *f, uint64_t *ret_size, struct err *e) MUST_CHECK;
 /* Writes all of it. -ERR_NO_SPACE: some of it may be there. */
 int disk_file_write(struct disk_file *f, uint64_t offset, const void *data, size_t size,
+                    struct err *e) MUST_CHECK;
+/* Where it lies: inode numbers of the file and of its directory. A copy lies elsewhere. */
+int disk_file_place(struct disk_file *f, uint64_t *ret_file, uint64_t *ret_dir,
                     struct err *e) MUST_CHECK;
 /* Reads exactly size bytes; -ERR_CORRUPT when the file ends before. */
 int disk_file_read(struct disk_file *f, uint64_t offset, void *mem, size_t size,

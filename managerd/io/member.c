@@ -1,8 +1,6 @@
 #include "managerd/io/member.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/assert.h"
 #include "common/crc32c.h"
@@ -48,19 +46,6 @@ static struct seal_box box_of(const uint8_t *file)
                               .size = BODY_BYTES };
 }
 
-/* Inode numbers of the open file and of its directory. */
-static int place_of(const struct snap_store *s, const struct disk_file *f, uint64_t *ret_file,
-                    uint64_t *ret_dir)
-{
-    struct stat file, dir;
-
-    if (fstat(f->fd, &file) < 0 || stat(disk_path(s->disk), &dir) < 0)
-        return errno;
-    *ret_file = file.st_ino;
-    *ret_dir = dir.st_ino;
-    return 0;
-}
-
 static int decode(const struct snap_store *s, uint8_t *file, struct err *e)
 {
     if (memcmp(file, magic, sizeof(magic)) != 0 ||
@@ -89,12 +74,11 @@ int member_load(const struct snap_store *s, struct member *ret_member, bool *ret
     if (rc < 0)
         return rc;
     rc = disk_file_read(&f, 0, file, sizeof(file), e);
-    int error = place_of(s, &f, &at_file, &at_dir);
-    disk_file_close(&f);
     if (rc == -ERR_CORRUPT)
-        return corrupt(s, "cut off", e);
-    if (rc == 0 && error != 0)
-        rc = err_errno(e, error, "stat %s/member", disk_path(s->disk));
+        rc = corrupt(s, "cut off", e);
+    if (rc == 0)
+        rc = disk_file_place(&f, &at_file, &at_dir, e);
+    disk_file_close(&f);
     if (rc == 0)
         rc = decode(s, file, e);
     if (rc < 0)
@@ -134,9 +118,7 @@ int member_store(const struct snap_store *s, const struct member *m, struct err 
 
     if (rc < 0)
         return rc;
-    int error = place_of(s, &f, &place[0], &place[1]);
-    if (error != 0)
-        rc = err_errno(e, error, "stat %s/member", disk_path(s->disk));
+    rc = disk_file_place(&f, &place[0], &place[1], e);
     if (rc == 0) {
         encode(s, m, place, file);
         rc = disk_file_write(&f, 0, file, sizeof(file), e);
@@ -151,8 +133,5 @@ int member_store(const struct snap_store *s, const struct member *m, struct err 
 
 bool member_exists(const char *directory)
 {
-    CLEANUP_FREE char *path = xasprintf("%s/%s", directory, file_name);
-    struct stat st;
-
-    return lstat(path, &st) == 0;
+    return disk_exists(directory, file_name);
 }

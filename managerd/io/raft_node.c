@@ -350,6 +350,8 @@ struct raft_node *raft_node_new(const struct raft_node_options *o, struct err *e
         o->snapshot_entries != 0 ? o->snapshot_entries : RAFT_NODE_SNAPSHOT_ENTRIES;
     n->o.snapshot_bytes = o->snapshot_bytes != 0 ? o->snapshot_bytes : SNAPSHOT_BYTES;
     n->o.tail_entries = o->tail_entries != 0 ? o->tail_entries : TAIL_ENTRIES;
+    n->o.chunk_bytes = o->chunk_bytes != 0 ? o->chunk_bytes : (uint32_t)SNAP_CHUNK_BYTES;
+    ASSERT(n->o.chunk_bytes <= SNAP_CHUNK_BYTES);
     n->writes.end = &n->writes.first;
     n->todo_end = &n->todo_first;
     n->proposals.end = &n->proposals.first;

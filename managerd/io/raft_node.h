@@ -73,6 +73,7 @@ struct raft_node_options {
     uint64_t snapshot_bytes;            /* 0 = 64 MiB */
     uint32_t segment_bytes;             /* of the log's files; 0 = 16 MiB */
     uint32_t tail_entries;              /* kept below a snapshot for slow followers; 0 = 500 */
+    uint32_t chunk_bytes;      /* of a snapshot on its way; 0 = SNAP_CHUNK_BYTES, the most */
     const uint8_t *unlock_key; /* 32 bytes, or NULL: the data key is not locked (autolock) */
     uint64_t unlock_key_version;
     const struct raft_fsm_ops *fsm;

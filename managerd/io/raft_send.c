@@ -100,7 +100,7 @@ static int pack(const struct sender *s, const struct raft_status *status, struct
 static void run_read(void *arg)
 {
     struct sender *s = arg;
-    struct snap_piece piece = { s->offset, s->mem, SNAP_CHUNK_BYTES };
+    struct snap_piece piece = { s->offset, s->mem, s->node->o.chunk_bytes };
 
     s->rc = 0;
     if (s->reader == NULL) {

@@ -52,6 +52,8 @@ struct clients {
     uint64_t attempts;
     struct pending pending[SIM_NODES_MAX][PENDING_MAX];
     uint32_t pending_count[SIM_NODES_MAX];
+    uint64_t last_index[SIM_NODES_MAX]; /* what each node has applied last, and its result */
+    struct sim_result last_result[SIM_NODES_MAX];
     uint64_t completed_index;                     /* largest place of a completed operation */
     uint32_t effective_sequence[SIM_CLIENTS_MAX]; /* last request that took effect, and where */
     uint64_t effective_index[SIM_CLIENTS_MAX];
@@ -165,7 +167,9 @@ static void on_request(struct sim *s, uint32_t node, const struct parcel *p)
         struct raft_event ev = { .type = RAFT_EV_READ_INDEX,
                                  .read_id = p->attempt * SIM_CLIENTS_MAX + p->client };
 
-        if (sim_node_step(s, node, &ev) < 0)
+        if (s->full)
+            sim_full_read(s, node, ev.read_id);
+        else if (sim_node_step(s, node, &ev) < 0)
             refuse(s, node, p->client, p->attempt);
         return;
     }
@@ -187,6 +191,11 @@ static void on_propose(struct sim *s, uint32_t node, const struct parcel *p)
     struct raft_event ev = { .type = RAFT_EV_PROPOSE,
                              .propose = { .term = p->command.term, .data = &data, .count = 1 } };
 
+    if (s->full) {
+        sim_full_propose(s, node, p->command.term, data, p->attempt * SIM_CLIENTS_MAX + p->client);
+        raft_data_unref(data);
+        return;
+    }
     if (w->pending_count[node] == PENDING_MAX)
         w->pending_count[node] = 0; /* their clients time out and ask again */
     if (sim_node_step(s, node, &ev) < 0)
@@ -220,6 +229,8 @@ static void clients_applied(struct sim *s, uint32_t node, const struct raft_entr
     uint32_t kept = 0;
 
     note_values(w, e->index, s->nodes[node].machine);
+    w->last_index[node] = e->index;
+    w->last_result[node] = *result;
     if (e->type != RAFT_ENTRY_NORMAL)
         return;
     if (((const struct sim_command *)e->data->bytes)->term != e->term)
@@ -246,6 +257,32 @@ static void clients_applied(struct sim *s, uint32_t node, const struct raft_entr
         }
     }
     w->pending_count[node] = kept;
+}
+
+/* A full node tells at once after it has applied the entry. */
+static void clients_proposed(struct sim *s, uint32_t node, uint64_t token, int rc, uint64_t index)
+{
+    struct clients *w = clients_of(s);
+    const struct sim_result *result = &w->last_result[node];
+    struct parcel r = { .client = (uint32_t)(token % SIM_CLIENTS_MAX),
+                        .attempt = token / SIM_CLIENTS_MAX,
+                        .value = result->value };
+
+    if (rc == -ERR_UNAVAILABLE)
+        return; /* nobody knows: the client's timeout decides */
+    if (rc < 0) {
+        refuse(s, node, r.client, r.attempt);
+        return;
+    }
+    if (w->last_index[node] != index || result->client != r.client) {
+        sim_fail(s, "R14: node %u reports a proposal at %llu, having applied %llu of client %u",
+                 node, U(index), U(w->last_index[node]), result->client);
+        return;
+    }
+    if (result->sequence != w->effective_sequence[r.client])
+        return;
+    r.index = w->effective_index[r.client];
+    reply(s, &r);
 }
 
 static void clients_read_done(struct sim *s, uint32_t node, const struct raft_read *read)
@@ -366,5 +403,6 @@ const struct sim_workload_ops sim_clients = {
     .event = clients_event,
     .applied = clients_applied,
     .read_done = clients_read_done,
+    .proposed = clients_proposed,
     .forget = clients_forget,
 };

@@ -16,7 +16,8 @@ void sim_snapshot_unref(struct sim *s, struct sim_snapshot *snapshot)
 {
     if (snapshot == NULL || --snapshot->references > 0)
         return;
-    s->machine->destroy(snapshot->machine);
+    if (snapshot->machine != NULL)
+        s->machine->destroy(snapshot->machine);
     free(snapshot);
 }
 
@@ -46,13 +47,13 @@ uint64_t sim_disk_chain(const struct sim_disk *d, uint64_t index)
 }
 
 /* Drops entries from index on. */
-static void cut(struct sim_disk *d, uint64_t index)
+void sim_disk_cut(struct sim_disk *d, uint64_t index)
 {
     while (d->entry_count > 0 && d->entries[d->entry_count - 1].index >= index)
         raft_data_unref(d->entries[--d->entry_count].data);
 }
 
-static void append(struct sim_disk *d, const struct raft_entry *e, uint64_t chain)
+void sim_disk_append(struct sim_disk *d, const struct raft_entry *e, uint64_t chain)
 {
     ASSERT(d->entry_count == 0 || e->index == d->entries[d->entry_count - 1].index + 1);
     if (d->entry_count == d->entry_capacity) {
@@ -66,7 +67,7 @@ static void append(struct sim_disk *d, const struct raft_entry *e, uint64_t chai
     d->entry_count++;
 }
 
-static void write_free(struct sim *s, struct sim_write *w)
+void sim_write_free(struct sim *s, struct sim_write *w)
 {
     sim_snapshot_unref(s, w->install);
     raft_entries_free(w->entries, w->entry_count);
@@ -81,13 +82,13 @@ static void write_apply(struct sim *s, struct sim_disk *d, struct sim_write *w)
         d->snapshot = sim_snapshot_ref(w->install);
     }
     if (w->drop_log)
-        cut(d, 0);
+        sim_disk_cut(d, 0);
     if (w->hard)
         d->hard = w->hard_state;
     if (w->entry_count > 0)
-        cut(d, w->entries[0].index);
+        sim_disk_cut(d, w->entries[0].index);
     for (size_t i = 0; i < w->entry_count; i++)
-        append(d, &w->entries[i], w->chains[i]);
+        sim_disk_append(d, &w->entries[i], w->chains[i]);
     if (w->hard && w->hard_state.fenced)
         d->fence_due = false;
     else if (w->hard)
@@ -108,7 +109,7 @@ static void start_batch(struct sim *s, uint32_t node)
     sim_schedule(s, delay, &e);
 }
 
-void sim_disk_write(struct sim *s, uint32_t node, const struct raft_effects *fx)
+void sim_disk_queue(struct sim *s, uint32_t node, const struct raft_effects *fx)
 {
     struct sim_node *n = &s->nodes[node];
     struct sim_disk *d = &n->disk;
@@ -140,7 +141,22 @@ void sim_disk_write(struct sim *s, uint32_t node, const struct raft_effects *fx)
         ASSERT(n->staged->meta.index == fx->install->index);
         w->install = sim_snapshot_ref(n->staged);
     }
+}
+
+void sim_disk_write(struct sim *s, uint32_t node, const struct raft_effects *fx)
+{
+    sim_disk_queue(s, node, fx);
     start_batch(s, node);
+}
+
+void sim_disk_persisted(struct sim *s, struct sim_disk *d, uint64_t seq)
+{
+    while (d->write_first < d->write_count && d->writes[d->write_first].seq <= seq) {
+        write_apply(s, d, &d->writes[d->write_first]);
+        sim_write_free(s, &d->writes[d->write_first++]);
+    }
+    if (d->write_first == d->write_count)
+        d->write_first = d->write_count = 0;
 }
 
 void sim_disk_done(struct sim *s, uint32_t node)
@@ -149,12 +165,7 @@ void sim_disk_done(struct sim *s, uint32_t node)
     struct raft_event ev = { .type = RAFT_EV_PERSISTED, .persisted_seq = d->batch_seq };
 
     ASSERT(d->batch_seq != 0);
-    while (d->write_first < d->write_count && d->writes[d->write_first].seq <= d->batch_seq) {
-        write_apply(s, d, &d->writes[d->write_first]);
-        write_free(s, &d->writes[d->write_first++]);
-    }
-    if (d->write_first == d->write_count)
-        d->write_first = d->write_count = 0;
+    sim_disk_persisted(s, d, d->batch_seq);
     d->batch_seq = 0;
     (void)sim_node_step(s, node, &ev); /* cannot be refused */
     start_batch(s, node);
@@ -164,12 +175,15 @@ void sim_disk_crash(struct sim *s, uint32_t node)
 {
     struct sim_disk *d = &s->nodes[node].disk;
     size_t pending = d->write_count - d->write_first;
+
+    if (s->full)
+        return; /* the files know, and tell when they are read */
     size_t keep = pending > 0 ? (size_t)prng_below(&s->disk, pending + 1) : 0;
 
     for (size_t i = d->write_first; i < d->write_count; i++) {
         if (i < d->write_first + keep)
             write_apply(s, d, &d->writes[i]);
-        write_free(s, &d->writes[i]);
+        sim_write_free(s, &d->writes[i]);
     }
     d->write_first = d->write_count = 0;
     d->batch_seq = 0;
@@ -197,8 +211,8 @@ void sim_disk_compact(struct sim *s, uint32_t node, uint64_t index)
 void sim_disk_clear(struct sim *s, struct sim_disk *d)
 {
     for (size_t i = d->write_first; i < d->write_count; i++)
-        write_free(s, &d->writes[i]);
-    cut(d, 0);
+        sim_write_free(s, &d->writes[i]);
+    sim_disk_cut(d, 0);
     sim_snapshot_unref(s, d->snapshot);
     free(d->entries);
     free(d->chains);

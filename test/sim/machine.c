@@ -56,6 +56,34 @@ static void registers_lose_sessions(void *machine)
     memset(m->sequence, 0, sizeof(m->sequence));
 }
 
+/* With filling, so that a snapshot has several pieces. */
+enum { FILLING_BYTES = 900 };
+
+static uint8_t *registers_pack(const void *machine, size_t *ret_size)
+{
+    size_t size = sizeof(struct sim_registers);
+    uint8_t *bytes = xcalloc(1, size + FILLING_BYTES);
+
+    memcpy(bytes, machine, size);
+    for (size_t i = 0; i < FILLING_BYTES; i++)
+        bytes[size + i] = (uint8_t)i;
+    *ret_size = size + FILLING_BYTES;
+    return bytes;
+}
+
+static void *registers_unpack(const uint8_t *bytes, size_t size)
+{
+    size_t own = sizeof(struct sim_registers);
+
+    if (size != own + FILLING_BYTES)
+        return NULL;
+    for (size_t i = 0; i < FILLING_BYTES; i++) {
+        if (bytes[own + i] != (uint8_t)i)
+            return NULL;
+    }
+    return xmemdup(bytes, own);
+}
+
 const struct sim_machine_ops sim_registers = {
     .create = registers_create,
     .destroy = free,
@@ -63,4 +91,6 @@ const struct sim_machine_ops sim_registers = {
     .hash = registers_hash,
     .apply = registers_apply,
     .lose_sessions = registers_lose_sessions,
+    .pack = registers_pack,
+    .unpack = registers_unpack,
 };

@@ -1,4 +1,4 @@
-/* sim --seed S | --seeds A..B [-j N] [--events N] [--trace] [--mutant N]
+/* sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full] [--trace] [--mutant N]
  * Exit status: 0 all passed, 1 a seed failed, 2 usage. */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,6 +9,7 @@
 
 #include "common/assert.h"
 #include "common/clock.h"
+#include "test/sim/link/link.h"
 #include "test/sim/sim.h"
 
 extern int raft_mutant; /* sim.c */
@@ -22,6 +23,7 @@ struct options {
     uint32_t jobs;
     bool trace;
     bool until_failure;
+    enum sim_kind kind;
 };
 
 struct totals {
@@ -57,6 +59,19 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *ret_value)
     return parse_u64(text, &end, ret_value) && *end == '\0' && *ret_value <= max;
 }
 
+static bool parse_kind(const char *text, enum sim_kind *ret_kind)
+{
+    static const char *const names[] = { "drawn", "plain", "full" };
+
+    for (size_t i = 0; text != NULL && i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i]) != 0)
+            continue;
+        *ret_kind = (enum sim_kind)i;
+        return true;
+    }
+    return false;
+}
+
 static bool parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){ .first = 1, .last = 1, .events = EVENTS_DEFAULT, .jobs = 1 };
@@ -78,6 +93,9 @@ static bool parse(int argc, char **argv, struct options *o)
         } else if (strcmp(argv[i], "--events") == 0) {
             if (!parse_number(value, UINT64_MAX / 2, &o->events))
                 return false;
+        } else if (strcmp(argv[i], "--kind") == 0) {
+            if (!parse_kind(value, &o->kind))
+                return false;
         } else if (strncmp(argv[i], "-j", 2) == 0) {
             bool joined = argv[i][2] != '\0';
 
@@ -98,17 +116,29 @@ static bool parse(int argc, char **argv, struct options *o)
     return true;
 }
 
+static struct sim *running;
+
+static void last_words(void)
+{
+    if (running == NULL)
+        return;
+    fprintf(stderr, "in seed %" PRIu64 " after %" PRIu64 " events\n  ", running->seed,
+            running->steps);
+    sim_describe(running, stderr);
+}
+
 /* Runs one seed; true when it passed. Every hundredth runs twice: the same seed, the same trace. */
 static bool run_seed(const struct options *o, uint64_t seed, struct totals *t)
 {
-    struct sim *s = sim_new(seed, o->trace);
+    struct sim *s = sim_new(seed, o->kind, o->trace);
     bool ok;
 
+    running = s;
     if (o->trace)
         sim_describe(s, stdout);
     ok = sim_run(s, o->events);
     if (ok && seed % RERUN_EVERY == 0) {
-        struct sim *again = sim_new(seed, false);
+        struct sim *again = sim_new(seed, o->kind, false);
 
         (void)sim_run(again, o->events);
         if (again->hash != s->hash || again->steps != s->steps)
@@ -123,6 +153,7 @@ static bool run_seed(const struct options *o, uint64_t seed, struct totals *t)
         printf("  again: sim --seed %" PRIu64 " --events %" PRIu64 " --trace\n", seed, o->events);
         fflush(stdout);
     }
+    running = NULL;
     t->passed += ok;
     t->failed += !ok;
     t->steps += s->steps;
@@ -190,10 +221,11 @@ int main(int argc, char **argv)
     uint64_t start_ns, took_ms;
 
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: sim --seed S | --seeds A..B [-j N] [--events N] [--trace]"
-                        " [--until-failure] [--mutant N]\n");
+        fprintf(stderr, "usage: sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full]"
+                        " [--trace] [--until-failure] [--mutant N]\n");
         return 2;
     }
+    link_set_last_words(last_words);
     start_ns = clock_now_ns();
     if (o.jobs > 1)
         (void)run_jobs(&o, &t); /* told by the totals */

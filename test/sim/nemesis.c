@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "test/sim/link/link.h"
 #include "test/sim/sim.h"
 
 static uint32_t between(struct sim *s, uint32_t low, uint32_t high)
@@ -72,6 +73,14 @@ void sim_rates_draw(struct sim *s)
         r->transfer_ppm = between(s, 0, 500000);
     }
     r->snapshot_loss_ppm = r->loss_ppm;
+    r->segment_bytes = 4096 << between(s, 0, 2);
+    r->chunk_bytes = between(s, 100, 1200);
+    if (one_in(s, 4))
+        r->sync_fail_ppm = between(s, 1000, 100000);
+    if (one_in(s, 4))
+        r->space_ppm = between(s, 1000, 100000);
+    if (one_in(s, 4))
+        r->rot_ppm = between(s, 5000, 150000);
 }
 
 int sim_slot(const struct sim *s, uint64_t raft_id)
@@ -160,7 +169,8 @@ static bool may_lose_disk(const struct sim *s, uint32_t node)
 
         if (!n->used)
             continue;
-        if (n->disk.lost || (!n->up && i != node) || n->config.member_count == 0)
+        if (n->disk.lost || (n->rotten && i != node) || (!n->up && i != node) ||
+            n->config.member_count == 0)
             return false; /* one at a time, and only while all configurations are in sight */
         if (!quorum_in(s, &n->config, others))
             return false;
@@ -168,11 +178,30 @@ static bool may_lose_disk(const struct sim *s, uint32_t node)
     return true;
 }
 
-static void restart_later(struct sim *s, uint32_t node)
+void sim_nemesis_restart_later(struct sim *s, uint32_t node)
 {
     struct sim_event e = { .type = SIM_EV_RESTART, .node = node, .a = s->nodes[node].life };
 
     sim_schedule(s, 1 + prng_below(&s->fault, 3 * SIM_S), &e);
+}
+
+/* A wiped full node has no identity in the log any more: it is removed, and joins as another. */
+static void lose_files(struct sim *s, uint32_t node, bool restore)
+{
+    struct sim_node *n = &s->nodes[node];
+    uint64_t last = sim_disk_last(&n->disk);
+
+    sim_node_crash(s, node);
+    n->disk.lost = n->disk.fence_due = n->replaced = true;
+    n->disk.lost_last = last;
+    SIM_TRACE(s, "%u> its disk is %s", node, restore ? "restored from a backup" : "wiped");
+    if (!restore) {
+        sim_full_wipe(s, node);
+        n->gone = true;
+        return;
+    }
+    sim_full_restore(s, node);
+    sim_nemesis_restart_later(s, node);
 }
 
 static void lose_disk(struct sim *s, uint32_t node, bool restore)
@@ -182,6 +211,10 @@ static void lose_disk(struct sim *s, uint32_t node, bool restore)
 
     if (!n->up || !may_lose_disk(s, node) || (restore && !n->has_backup))
         return;
+    if (s->full) {
+        lose_files(s, node, restore);
+        return;
+    }
     sim_node_crash(s, node);
     last = sim_disk_last(&n->disk);
     sim_disk_clear(s, &n->disk);
@@ -191,7 +224,7 @@ static void lose_disk(struct sim *s, uint32_t node, bool restore)
     n->disk.fence_due = true;
     n->disk.lost_last = last;
     SIM_TRACE(s, "%u> its disk is %s", node, restore ? "restored from a backup" : "wiped");
-    restart_later(s, node);
+    sim_nemesis_restart_later(s, node);
 }
 
 static void back_up(struct sim *s, uint32_t node)
@@ -200,9 +233,47 @@ static void back_up(struct sim *s, uint32_t node)
 
     if (n->has_backup && prng_below(&s->fault, 4) != 0)
         return;
-    sim_disk_clear(s, &n->backup);
-    sim_disk_copy(&n->disk, &n->backup);
+    if (s->full) {
+        sim_full_back_up(s, node);
+    } else {
+        sim_disk_clear(s, &n->backup);
+        sim_disk_copy(&n->disk, &n->backup);
+    }
     n->has_backup = true;
+}
+
+/* ---- files of full nodes --------------------------------------------------------------------- */
+
+/* Bits rot while the process is away. What was written is on the disk by then: a damaged record
+ * that nothing vouches for may be dropped as torn, and that would be the nemesis's doing. */
+static void rot(struct sim *s, uint32_t node)
+{
+    struct sim_node *n = &s->nodes[node];
+    char text[128];
+
+    if (n->gone || !may_lose_disk(s, node))
+        return;
+    sim_node_kill(s, node);
+    if (link_dir_rot(sim_full_dir(s, node), text, sizeof(text))) {
+        n->rotten = true;
+        SIM_TRACE(s, "%u> %s", node, text);
+    }
+    sim_nemesis_restart_later(s, node);
+}
+
+static void disturb_files(struct sim *s, uint32_t node)
+{
+    const struct sim_rates *r = &s->rates;
+    struct sim_node *n = &s->nodes[node];
+
+    if (n->up && prng_chance_ppm(&s->fault, r->sync_fail_ppm))
+        link_dir_fail_sync(sim_full_dir(s, node), 1 + (uint32_t)prng_below(&s->fault, 4));
+    if (n->up && prng_chance_ppm(&s->fault, r->space_ppm))
+        link_dir_limit(sim_full_dir(s, node), prng_below(&s->fault, 4 * r->segment_bytes));
+    else if (!n->gone && prng_below(&s->fault, 4) == 0)
+        link_dir_limit(sim_full_dir(s, node), UINT64_MAX);
+    if (n->up && prng_chance_ppm(&s->fault, r->rot_ppm))
+        rot(s, node);
 }
 
 void sim_nemesis_step(struct sim *s)
@@ -219,15 +290,17 @@ void sim_nemesis_step(struct sim *s)
         return;
     if (n->up && prng_chance_ppm(&s->fault, r->crash_ppm)) {
         sim_node_crash(s, node);
-        restart_later(s, node);
+        sim_nemesis_restart_later(s, node);
     }
     if (n->up && prng_chance_ppm(&s->fault, r->pause_ppm)) {
         n->paused_until_us = s->now_us + sim_exponential(&s->fault, 2 * SIM_S);
         SIM_TRACE(s, "%u> paused", node);
     }
+    if (s->full)
+        disturb_files(s, node);
     if (prng_chance_ppm(&s->fault, r->wipe_ppm))
         lose_disk(s, node, false);
-    if (r->restore_ppm != 0) {
+    if (r->restore_ppm != 0 && !n->gone) {
         back_up(s, node);
         if (prng_chance_ppm(&s->fault, r->restore_ppm))
             lose_disk(s, node, true);
@@ -238,7 +311,7 @@ void sim_nemesis_step(struct sim *s)
             if (!s->nodes[i].up)
                 continue;
             sim_node_crash(s, i);
-            restart_later(s, i);
+            sim_nemesis_restart_later(s, i);
         }
     }
 }
@@ -266,7 +339,7 @@ static bool choose_core(struct sim *s)
     uint32_t start = (uint32_t)prng_below(&s->fault, s->node_count);
 
     for (uint32_t i = 0; i < s->node_count; i++)
-        s->core[i] = s->nodes[i].used;
+        s->core[i] = s->nodes[i].used && s->nodes[i].up;
     if (!is_core(s, s->core))
         return false;
     for (uint32_t i = 0; i < s->node_count; i++) {
@@ -290,14 +363,18 @@ bool sim_nemesis_heal(struct sim *s)
         struct sim_node *n = &s->nodes[i];
 
         n->paused_until_us = 0;
-        if (n->used && !n->up)
+        if (s->full && n->used && !n->gone) {
+            link_dir_limit(sim_full_dir(s, i), UINT64_MAX);
+            link_dir_fail_sync(sim_full_dir(s, i), 0);
+        }
+        if (n->used && !n->up && !n->gone)
             sim_node_start(s, i);
     }
     if (s->failed || !choose_core(s))
         return false;
     /* The rest stays broken: dead, or alive and heard by all, but deaf (a half-dead switch). */
     for (uint32_t i = 0; i < s->node_count; i++) {
-        if (s->core[i] || !s->nodes[i].used)
+        if (s->core[i] || !s->nodes[i].up)
             continue;
         if (!speaking) {
             sim_node_crash(s, i);

@@ -22,7 +22,7 @@ void sim_message_free(struct raft_message *m)
     free(m);
 }
 
-static uint64_t link_delay(struct sim *s, uint32_t from, uint32_t to)
+uint64_t sim_net_delay(struct sim *s, uint32_t from, uint32_t to)
 {
     const struct sim_rates *rates = &s->rates;
     uint64_t delay = rates->delay_min_us + sim_exponential(&s->net, rates->delay_mean_us);
@@ -34,7 +34,7 @@ static uint64_t link_delay(struct sim *s, uint32_t from, uint32_t to)
     return delay;
 }
 
-static bool link_loses(struct sim *s, uint32_t from, uint32_t to)
+bool sim_net_loses(struct sim *s, uint32_t from, uint32_t to)
 {
     bool healthy = s->calm && s->core[from] && s->core[to];
 
@@ -51,10 +51,10 @@ void sim_net_send(struct sim *s, const struct raft_message *m)
     for (int i = 0; i < copies; i++) {
         struct sim_event e = { .type = SIM_EV_MESSAGE, .node = (uint32_t)to };
 
-        if (link_loses(s, (uint32_t)from, (uint32_t)to))
+        if (sim_net_loses(s, (uint32_t)from, (uint32_t)to))
             continue;
         e.mem = message_copy(m);
-        sim_schedule(s, link_delay(s, (uint32_t)from, (uint32_t)to), &e);
+        sim_schedule(s, sim_net_delay(s, (uint32_t)from, (uint32_t)to), &e);
     }
 }
 
@@ -88,11 +88,11 @@ void sim_net_deliver(struct sim *s, struct sim_event *e)
         }
         if (from >= 0) {
             end.node = (uint32_t)from;
-            sim_schedule(s, link_delay(s, e->node, (uint32_t)from), &end);
+            sim_schedule(s, sim_net_delay(s, e->node, (uint32_t)from), &end);
         }
         sim_snapshot_unref(s, (struct sim_snapshot *)(uintptr_t)e->b);
     } else if (here) {
-        int rc = sim_node_step(s, e->node, &ev);
+        int rc = s->full ? sim_full_receive(s, e->node, m) : sim_node_step(s, e->node, &ev);
 
         if (rc == -ERR_PROTO)
             sim_fail(s, "node %u: message of type %d from %u breaks the protocol", e->node,
@@ -121,7 +121,7 @@ void sim_net_send_snapshot(struct sim *s, uint32_t from, const struct raft_send_
         return;
     }
     m.index = n->disk.snapshot->meta.index; /* for the sender's report only */
-    if (to < 0 || link_loses(s, from, (uint32_t)to) ||
+    if (to < 0 || sim_net_loses(s, from, (uint32_t)to) ||
         (!s->calm && prng_chance_ppm(&s->net, s->rates.snapshot_loss_ppm))) {
         e = (struct sim_event){ .type = SIM_EV_TRANSFER_END, .node = from, .a = request->to };
         sim_schedule(s, 1 * SIM_S, &e);
@@ -130,5 +130,5 @@ void sim_net_send_snapshot(struct sim *s, uint32_t from, const struct raft_send_
     e.node = (uint32_t)to;
     e.mem = xmemdup(&m, sizeof(m));
     e.b = (uint64_t)(uintptr_t)sim_snapshot_ref(n->disk.snapshot);
-    sim_schedule(s, delay + link_delay(s, from, (uint32_t)to), &e);
+    sim_schedule(s, delay + sim_net_delay(s, from, (uint32_t)to), &e);
 }

@@ -14,8 +14,7 @@ uint64_t sim_node_now_ms(const struct sim *s, uint32_t node)
     return 1000 + s->now_us / 1000 * (uint64_t)rate / 1000000;
 }
 
-/* One pending wake-up per node: a later deadline finds the early event and re-arms it. */
-static void arm_timer(struct sim *s, uint32_t node, uint64_t want_ms)
+void sim_node_arm(struct sim *s, uint32_t node, uint64_t want_ms)
 {
     struct sim_node *n = &s->nodes[node];
     uint64_t now_ms = sim_node_now_ms(s, node), delay_us;
@@ -41,7 +40,11 @@ void sim_node_timer(struct sim *s, uint32_t node)
         return; /* superseded by an earlier one, which has armed this one's successor */
     n->timer_at_us = 0;
     if (sim_node_now_ms(s, node) < n->timer_want_ms) {
-        arm_timer(s, node, n->timer_want_ms);
+        sim_node_arm(s, node, n->timer_want_ms);
+        return;
+    }
+    if (s->full) {
+        sim_full_timer(s, node);
         return;
     }
     (void)sim_node_step(s, node, &ev); /* cannot be refused */
@@ -144,7 +147,7 @@ static void execute(struct sim *s, uint32_t node, const struct raft_effects *fx)
         sim_disk_compact(s, node, fx->compact_index);
     if (n->raft->install_seq == 0)
         take_snapshot(s, node);
-    arm_timer(s, node, fx->timer_at_ms);
+    sim_node_arm(s, node, fx->timer_at_ms);
 }
 
 int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev)
@@ -156,6 +159,8 @@ int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev)
 
     if (!n->up || s->failed)
         return 0;
+    if (s->full)
+        return sim_full_step(s, node, ev);
     before = n->raft->state;
     ev->now_ms = sim_node_now_ms(s, node);
     rc = raft_step(n->raft, ev, &fx);
@@ -172,24 +177,44 @@ int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev)
     return rc;
 }
 
-static void mirror_log(struct sim *s, struct sim_node *n)
+void sim_node_mirror(struct sim *s, uint32_t node)
 {
-    for (size_t i = 0; i < n->disk.entry_count; i++) {
-        if (n->disk.entries[i].index > n->chain_base)
-            sim_node_chain_append(s, n, &n->disk.entries[i]);
+    struct sim_node *n = &s->nodes[node];
+    struct sim_disk *d = &n->disk;
+
+    sim_node_chain_reset(n, 0, SIM_CHAIN_EMPTY);
+    if (d->snapshot != NULL)
+        sim_node_chain_reset(n, d->snapshot->meta.index, d->snapshot->chain);
+    /* Entries that contradict the snapshot are about to be dropped (drop_log). */
+    if (d->snapshot != NULL && sim_disk_chain(d, d->snapshot->meta.index) != d->snapshot->chain)
+        return;
+    for (size_t i = 0; i < d->entry_count; i++) {
+        if (d->entries[i].index > n->chain_base)
+            sim_node_chain_append(s, n, &d->entries[i]);
     }
 }
 
-void sim_node_start(struct sim *s, uint32_t node)
+void sim_node_reset(struct sim *s, uint32_t node)
+{
+    struct sim_node *n = &s->nodes[node];
+
+    n->term = n->commit = n->applied = 0;
+    n->config = (struct raft_config){ 0 };
+    n->config_index = 0;
+    n->timer_at_us = 0;
+    s->workload->forget(s, node);
+    n->machine = s->machine->create();
+    n->machine_index = 0;
+}
+
+static void start_plain(struct sim *s, uint32_t node)
 {
     struct sim_node *n = &s->nodes[node];
     struct sim_disk *d = &n->disk;
     struct raft_options o;
     struct raft_event ev = { .type = RAFT_EV_START };
-    bool may_have_gone_back = d->fence_due;
     int rc;
 
-    ASSERT(!n->up);
     raft_options_default(&o);
     o.raft_id = n->raft_id;
     o.generation = 1;
@@ -202,34 +227,33 @@ void sim_node_start(struct sim *s, uint32_t node)
     o.promote_lag_max = 20;
     n->raft = raft_new(&o);
     n->up = true;
-    n->term = n->commit = n->applied = 0;
-    n->config = (struct raft_config){ 0 };
-    n->config_index = 0;
-    n->timer_at_us = 0;
-    s->workload->forget(s, node);
-    n->machine = s->machine->create();
-    n->machine_index = 0;
+    sim_node_reset(s, node);
     ev.start.hard_state = d->hard;
     ev.start.entries = d->entries;
     ev.start.entry_count = d->entry_count;
-    ev.start.log_may_have_gone_back = may_have_gone_back;
-    sim_node_chain_reset(n, 0, SIM_CHAIN_EMPTY);
+    ev.start.log_may_have_gone_back = d->fence_due;
     if (d->snapshot != NULL) {
         ev.start.snapshot = &d->snapshot->meta;
         load_snapshot(s, node, d->snapshot);
-        sim_node_chain_reset(n, d->snapshot->meta.index, d->snapshot->chain);
     }
-    /* Entries that contradict the snapshot are about to be dropped (drop_log). */
-    if (d->snapshot == NULL || sim_disk_chain(d, d->snapshot->meta.index) == d->snapshot->chain)
-        mirror_log(s, n);
+    sim_node_mirror(s, node);
     SIM_TRACE(s, "%u> starts, term=%llu last=%llu%s", node, (unsigned long long)d->hard.term,
-              (unsigned long long)sim_disk_last(d), may_have_gone_back ? " (fenced)" : "");
+              (unsigned long long)sim_disk_last(d), d->fence_due ? " (fenced)" : "");
     rc = sim_node_step(s, node, &ev);
     if (rc < 0)
         sim_fail(s, "node %u refuses to start: %s", node, err_str(rc));
 }
 
-void sim_node_crash(struct sim *s, uint32_t node)
+void sim_node_start(struct sim *s, uint32_t node)
+{
+    ASSERT(!s->nodes[node].up);
+    if (s->full)
+        sim_full_start(s, node);
+    else
+        start_plain(s, node);
+}
+
+static void crash(struct sim *s, uint32_t node, enum sim_death how)
 {
     struct sim_node *n = &s->nodes[node];
 
@@ -240,10 +264,23 @@ void sim_node_crash(struct sim *s, uint32_t node)
     n->paused_until_us = 0;
     n->snapshot_writing = false;
     sim_disk_crash(s, node);
-    raft_free(n->raft);
+    if (s->full)
+        sim_full_crash(s, node, how);
+    else
+        raft_free(n->raft);
     n->raft = NULL;
     s->machine->destroy(n->machine);
     n->machine = NULL;
     sim_snapshot_unref(s, n->staged);
     n->staged = NULL;
+}
+
+void sim_node_crash(struct sim *s, uint32_t node)
+{
+    crash(s, node, prng_below(&s->disk, 2) == 0 ? SIM_DEATH_POWER : SIM_DEATH_KILLED);
+}
+
+void sim_node_kill(struct sim *s, uint32_t node)
+{
+    crash(s, node, SIM_DEATH_QUIET);
 }

@@ -35,9 +35,12 @@ void sim_operator_bootstrap(struct sim *s)
         snapshot->chain = SIM_CHAIN_EMPTY + 2;
         state_hash = snapshot->hash;
         n->raft_id = meta.config.members[i].raft_id;
+        n->node_id = meta.config.members[i].node_id;
         n->used = true;
         n->disk.hard.term = 1;
         n->disk.snapshot = snapshot;
+        if (s->full)
+            sim_full_bootstrap(s, i, &meta);
     }
     s->oracle.capacity = 1024;
     s->oracle.log = xcalloc(s->oracle.capacity, sizeof(*s->oracle.log));
@@ -59,6 +62,21 @@ static int change(struct sim *s, uint32_t leader, struct raft_ev_config_change *
     return rc;
 }
 
+static void give_back(struct sim *s, uint32_t slot)
+{
+    struct sim_node *n = &s->nodes[slot];
+
+    SIM_TRACE(s, "%u> retired", slot);
+    if (n->up)
+        sim_node_crash(s, slot);
+    n->life++;
+    sim_disk_clear(s, &n->disk);
+    sim_disk_clear(s, &n->backup);
+    if (s->full)
+        sim_full_forget(s, slot);
+    n->has_backup = n->rotten = n->gone = n->used = false;
+}
+
 /* Slots whose member no configuration knows any more are given back. */
 static void retire_slots(struct sim *s)
 {
@@ -69,7 +87,7 @@ static void retire_slots(struct sim *s)
         if (!n->used)
             continue;
         for (uint32_t j = 0; j < s->node_count && !known; j++) {
-            if (s->nodes[j].used && !s->nodes[j].up)
+            if (s->nodes[j].used && !s->nodes[j].up && !s->nodes[j].gone)
                 return; /* it may hold a configuration that is not in sight */
             known = s->nodes[j].used && i != j &&
                     raft_config_find(&s->nodes[j].config, n->raft_id) != NULL;
@@ -77,13 +95,45 @@ static void retire_slots(struct sim *s)
         if (known ||
             (n->config.member_count > 0 && raft_config_find(&n->config, n->raft_id) != NULL))
             continue;
-        SIM_TRACE(s, "%u> retired", i);
-        sim_node_crash(s, i);
-        sim_disk_clear(s, &n->disk);
-        sim_disk_clear(s, &n->backup);
-        n->has_backup = false;
-        n->used = false;
+        give_back(s, i);
     }
+}
+
+/* Members whose files are lost do not come back: they are removed, and their slots given back once
+ * that is committed. */
+static bool remove_gone(struct sim *s, uint32_t leader)
+{
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        struct sim_node *n = &s->nodes[i], *l = &s->nodes[leader];
+        struct raft_ev_config_change c = { .change = RAFT_CHANGE_REMOVE,
+                                           .raft_id = n->raft_id,
+                                           .force = true };
+
+        if (!n->used || !n->gone)
+            continue;
+        if (raft_config_find(raft_config(l->raft), n->raft_id) == NULL) {
+            if (l->config_index <= l->commit)
+                give_back(s, i);
+            continue;
+        }
+        if (change(s, leader, &c) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void join_full(struct sim *s, uint32_t slot, uint32_t leader,
+                      struct raft_ev_config_change *c)
+{
+    struct sim_node *n = &s->nodes[slot];
+
+    n->used = true;
+    n->life++;
+    sim_node_start(s, slot);
+    if (!n->up)
+        return;
+    c->incarnation = sim_full_incarnation(s, slot);
+    (void)change(s, leader, c); /* refusals are part of the game */
 }
 
 static void add_member(struct sim *s, uint32_t leader)
@@ -101,6 +151,11 @@ static void add_member(struct sim *s, uint32_t leader)
                                             .node_id = m.node_id,
                                             .address = m.address };
         n->raft_id = m.raft_id;
+        n->node_id = m.node_id;
+        if (s->full) { /* it has to say its incarnation; refused, it waits until it is given back */
+            join_full(s, i, leader, &c);
+            return;
+        }
         if (change(s, leader, &c) < 0) {
             n->raft_id = 0;
             return;
@@ -190,7 +245,10 @@ void sim_operator_step(struct sim *s)
 
     if (leader < 0 || hands_off(s, s->nodes[leader].raft_id))
         return;
-    if (readmit(s, (uint32_t)leader))
+    if (readmit(s, (uint32_t)leader) || remove_gone(s, (uint32_t)leader))
+        return;
+    leader = find_leader(s); /* a change may have ended its process */
+    if (leader < 0)
         return;
     if (s->rates.operator_ms == 0 || s->calm) {
         /* Only wiped disks need a hand: readmitted learners become voters again. */

@@ -12,6 +12,7 @@ enum {
     STABLE_US = 20 * SIM_S,        /* then it has to stay calm this long */
     STABLE_LEADER_CHANGES_MAX = 2, /* R20 */
     LIVENESS_OPERATIONS_MIN = 20,
+    FULL_EVERY = 8,         /* seeds: full nodes are slower */
     OPERATOR_IDLE_MS = 300, /* between looks at fenced members, in seeds without an operator */
 };
 
@@ -69,12 +70,14 @@ void sim_tracef(struct sim *s, const char *format, ...)
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
-struct sim *sim_new(uint64_t seed, bool trace)
+struct sim *sim_new(uint64_t seed, enum sim_kind kind, bool trace)
 {
+    static uint32_t number;
     struct sim *s = xcalloc(1, sizeof(*s));
 
     s->seed = seed;
     s->trace = trace;
+    s->number = ++number;
     s->workload = &sim_clients;
     s->machine = s->workload->machine;
     prng_init(&s->seeds, seed);
@@ -85,6 +88,9 @@ struct sim *sim_new(uint64_t seed, bool trace)
     prng_init(&s->fault, prng_next(&s->seeds));
     prng_init(&s->member, prng_next(&s->seeds));
     sim_rates_draw(s);
+    prng_init(&s->entropy, prng_next(&s->seeds));
+    s->cluster_id = id_from_prng(&s->entropy);
+    s->full = kind == SIM_KIND_DRAWN ? seed % FULL_EVERY == 0 : kind == SIM_KIND_FULL;
     s->node_count = s->rates.nodes + s->rates.spare_nodes;
     ASSERT(s->node_count <= SIM_NODES_MAX);
     for (uint32_t i = 0; i < s->node_count; i++) {
@@ -121,6 +127,8 @@ void sim_free(struct sim *s)
 
         if (n->up)
             sim_node_crash(s, i);
+        if (s->full && n->raft_id != 0)
+            sim_full_forget(s, i);
         sim_disk_clear(s, &n->disk);
         sim_disk_clear(s, &n->backup);
         free(n->chains);
@@ -142,13 +150,15 @@ void sim_describe(const struct sim *s, FILE *out)
             "seed=%llu nodes=%u+%u clients=%u loss=%u dup=%u delay=%u+%uus clog=%u/%uus "
             "partition=%u/%u crash=%u/%u pause=%u wipe=%u restore=%u disk=%uus stall=%u/%uus "
             "clock=%u operator=%ums transfer=%u snapshot=%u tail=%u propose=%uus think=%uus "
-            "inflight=%u bytes=%u fault=%uus\n",
+            "inflight=%u bytes=%u fault=%uus kind=%s segment=%u chunk=%u sync_fail=%u space=%u "
+            "rot=%u\n",
             U(s->seed), r->nodes, r->spare_nodes, r->clients, r->loss_ppm, r->duplicate_ppm,
             r->delay_min_us, r->delay_mean_us, r->clog_ppm, r->clog_us, r->partition_ppm,
             r->heal_ppm, r->crash_ppm, r->crash_all_ppm, r->pause_ppm, r->wipe_ppm, r->restore_ppm,
             r->disk_us, r->disk_stall_ppm, r->disk_stall_us, r->clock_error_ppm, r->operator_ms,
             r->transfer_ppm, r->snapshot_entries, r->tail_entries, r->propose_delay_us, r->think_us,
-            r->inflight, r->message_bytes, r->fault_us);
+            r->inflight, r->message_bytes, r->fault_us, s->full ? "full" : "plain",
+            r->segment_bytes, r->chunk_bytes, r->sync_fail_ppm, r->space_ppm, r->rot_ppm);
 }
 
 /* ---- one event ------------------------------------------------------------------------------- */
@@ -201,7 +211,7 @@ static void handle(struct sim *s, struct sim_event *e)
         return;
     case SIM_EV_DISK:
         if (for_this_life(s, e))
-            sim_disk_done(s, e->node);
+            (s->full ? sim_full_job : sim_disk_done)(s, e->node);
         return;
     case SIM_EV_SNAPSHOT:
         if (for_this_life(s, e))
@@ -212,8 +222,18 @@ static void handle(struct sim *s, struct sim_event *e)
     case SIM_EV_TRANSFER_END:
         transfer_end(s, e);
         return;
+    case SIM_EV_CHUNK:
+        sim_full_chunk(s, e);
+        free(e->mem);
+        return;
+    case SIM_EV_CHUNK_REPLY:
+        if (for_this_life(s, e))
+            sim_full_chunk_reply(s, e);
+        free(e->mem);
+        return;
     case SIM_EV_RESTART:
-        if (!s->nodes[e->node].up && s->nodes[e->node].life == e->a && s->nodes[e->node].used)
+        if (!s->nodes[e->node].up && s->nodes[e->node].life == e->a && s->nodes[e->node].used &&
+            !s->nodes[e->node].gone)
             sim_node_start(s, e->node);
         return;
     case SIM_EV_WORKLOAD:

@@ -8,7 +8,14 @@
  * check.c.
  *
  * A node is raft plus a replicated machine (struct sim_machine_ops); the workload (struct
- * sim_workload_ops) sees applied entries and answered reads. Both are exchangeable. */
+ * sim_workload_ops) sees applied entries and answered reads. Both are exchangeable. A node comes in
+ * two kinds, one kind per seed:
+ *
+ *   plain   raft and a shell of the simulator's own (node.c) on an abstract disk (disk.c): fast
+ *   full    the manager's shell, managerd/io, on files in memory (full.c, link/): what ships
+ *
+ * A full node's struct sim_disk is a shadow: what it was told to be durable. After every start,
+ * what was read from the files is held against it (reload.c). */
 #ifndef SKEP_TEST_SIM_SIM_H
 #define SKEP_TEST_SIM_SIM_H
 
@@ -37,6 +44,8 @@ enum sim_event_type {
     SIM_EV_RESTART,      /* node comes up */
     SIM_EV_WORKLOAD,     /* the workload's own, somewhere outside the nodes */
     SIM_EV_WORKLOAD_AT,  /* the workload's own, at node: waits while that is paused */
+    SIM_EV_CHUNK,        /* piece of a snapshot -> full node */
+    SIM_EV_CHUNK_REPLY,  /* its answer -> full node */
     SIM_EV_FAULT,        /* the nemesis acts */
     SIM_EV_OPERATOR,     /* the operator acts */
 };
@@ -77,6 +86,9 @@ struct sim_machine_ops {
     uint64_t (*hash)(const void *machine);
     void (*apply)(void *machine, const struct raft_entry *e, struct sim_result *ret_result);
     void (*lose_sessions)(void *machine); /* mutant 32 */
+    /* As bytes in a snapshot file, from malloc; and back, NULL when they make no sense. */
+    uint8_t *(*pack)(const void *machine, size_t *ret_size);
+    void *(*unpack)(const uint8_t *bytes, size_t size);
 };
 
 /* Registers with exactly-once sessions: machine.c. */
@@ -97,7 +109,8 @@ struct sim_registers {
 };
 extern const struct sim_machine_ops sim_registers;
 
-/* A copy of a machine with its place in the log; shared by disk and transfers. */
+/* A copy of a machine with its place in the log; shared by disk and transfers. No machine: on a
+ * full node, where it is in a file. */
 struct sim_snapshot {
     uint32_t references;
     struct raft_snapshot_meta meta;
@@ -140,11 +153,18 @@ struct sim_disk {
 
 /* ---- node ------------------------------------------------------------------------------------ */
 
+struct sim_full;
+
 struct sim_node {
     uint64_t raft_id;
+    struct id node_id;
     uint64_t life; /* raised by every crash: events of former lives are void */
     bool up;
     bool used;
+    struct sim_full *full; /* NULL: plain, or down */
+    bool rotten;           /* its files were damaged */
+    bool gone;             /* and it cannot start any more: to be removed */
+    bool replaced;         /* the next start finds another disk than the last */
     struct raft *raft;
     void *machine;
     uint64_t machine_index;
@@ -153,7 +173,8 @@ struct sim_node {
     bool has_backup;
     struct sim_snapshot *staged;
     bool snapshot_writing;
-    int64_t clock_ppm; /* rate error */
+    int64_t clock_ppm;      /* rate error */
+    int64_t wall_offset_ns; /* of its wall clock */
     uint64_t paused_until_us;
     uint64_t timer_at_us; /* scheduled wake-up, 0: none */
     uint64_t timer_want_ms;
@@ -191,6 +212,9 @@ struct sim_rates { /* drawn per seed; ppm = parts per million */
     uint32_t think_us;
     uint32_t inflight, message_bytes;
     uint32_t fault_us; /* between nemesis steps */
+    /* Full nodes only. */
+    uint32_t segment_bytes, chunk_bytes;
+    uint32_t sync_fail_ppm, space_ppm, rot_ppm; /* chances per nemesis step */
 };
 
 /* ---- workload -------------------------------------------------------------------------------- */
@@ -208,6 +232,8 @@ struct sim_workload_ops {
     void (*applied)(struct sim *s, uint32_t node, const struct raft_entry *e,
                     const struct sim_result *result);
     void (*read_done)(struct sim *s, uint32_t node, const struct raft_read *read);
+    /* A full node's answer to sim_full_propose(). */
+    void (*proposed)(struct sim *s, uint32_t node, uint64_t token, int rc, uint64_t index);
     /* node has started, or no longer leads: outcomes it was waiting for stay unknown to it. */
     void (*forget)(struct sim *s, uint32_t node);
 };
@@ -244,13 +270,16 @@ struct sim {
     uint64_t hash; /* of the trace */
     bool trace;
     bool failed;
-    bool calm; /* liveness phase: no new faults */
+    bool calm;       /* liveness phase: no new faults */
+    bool full;       /* kind of nodes */
+    uint32_t number; /* of simulations in this process: names directories */
     char reason[512];
     struct sim_rates rates;
     struct sim_queue queue;
-    struct prng net, disk, clock, client, fault, member, seeds;
+    struct prng net, disk, clock, client, fault, member, seeds, entropy;
     struct sim_node nodes[SIM_NODES_MAX];
-    uint32_t node_count;                        /* slots of this seed */
+    uint32_t node_count; /* slots of this seed */
+    struct id cluster_id;
     bool blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* directed */
     uint64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
     bool core[SIM_NODES_MAX];
@@ -263,7 +292,8 @@ struct sim {
 };
 
 /* sim.c */
-struct sim *sim_new(uint64_t seed, bool trace);
+enum sim_kind { SIM_KIND_DRAWN, SIM_KIND_PLAIN, SIM_KIND_FULL };
+struct sim *sim_new(uint64_t seed, enum sim_kind kind, bool trace);
 void sim_free(struct sim *s);
 void sim_describe(const struct sim *s, FILE *out);
 /* Runs both phases, safety for `events`. False: s->reason says why. */
@@ -286,6 +316,8 @@ void sim_net_send(struct sim *s, const struct raft_message *m);
 void sim_net_deliver(struct sim *s, struct sim_event *e);
 void sim_net_send_snapshot(struct sim *s, uint32_t from, const struct raft_send_snapshot *request);
 void sim_message_free(struct raft_message *m);
+uint64_t sim_net_delay(struct sim *s, uint32_t from, uint32_t to);
+bool sim_net_loses(struct sim *s, uint32_t from, uint32_t to);
 
 /* disk.c */
 void sim_disk_write(struct sim *s, uint32_t node, const struct raft_effects *fx);
@@ -298,16 +330,60 @@ void sim_disk_copy(const struct sim_disk *from, struct sim_disk *to);
 uint64_t sim_disk_last(const struct sim_disk *d);
 /* Chain of the durable log at index, 0 when it does not reach there. */
 uint64_t sim_disk_chain(const struct sim_disk *d, uint64_t index);
+/* Queues a write without a device that carries it out; makes the ones up to seq durable. */
+void sim_disk_queue(struct sim *s, uint32_t node, const struct raft_effects *fx);
+void sim_disk_persisted(struct sim *s, struct sim_disk *d, uint64_t seq);
+void sim_disk_append(struct sim_disk *d, const struct raft_entry *e, uint64_t chain);
+void sim_disk_cut(struct sim_disk *d, uint64_t index);
+void sim_write_free(struct sim *s, struct sim_write *w);
 struct sim_snapshot *sim_snapshot_ref(struct sim_snapshot *snapshot);
 void sim_snapshot_unref(struct sim *s, struct sim_snapshot *snapshot);
+
+/* reload.c: a full node has read its files. Compares with the shadow, which then follows. */
+void sim_disk_reload(struct sim *s, uint32_t node, const struct raft_ev_start *start);
+/* The snapshot at an index of the committed log, without a machine. */
+struct sim_snapshot *sim_snapshot_shadow(struct sim *s, const struct raft_snapshot_meta *meta);
 
 /* node.c */
 void sim_node_start(struct sim *s, uint32_t node);
 void sim_node_crash(struct sim *s, uint32_t node);
+/* Its process dies while the disk is idle; what it has written stays. */
+void sim_node_kill(struct sim *s, uint32_t node);
 int sim_node_step(struct sim *s, uint32_t node, struct raft_event *ev);
+/* As if never started: memory is lost. */
+void sim_node_reset(struct sim *s, uint32_t node);
+void sim_node_mirror(struct sim *s, uint32_t node);
+/* One pending wake-up per node: a later deadline finds the early event and re-arms it. */
+void sim_node_arm(struct sim *s, uint32_t node, uint64_t want_ms);
 uint64_t sim_node_now_ms(const struct sim *s, uint32_t node);
 void sim_node_timer(struct sim *s, uint32_t node);
 void sim_node_snapshot_written(struct sim *s, struct sim_event *e);
+
+/* full.c */
+void sim_full_bootstrap(struct sim *s, uint32_t node, const struct raft_snapshot_meta *meta);
+void sim_full_start(struct sim *s, uint32_t node);
+enum sim_death {
+    SIM_DEATH_QUIET,  /* between two jobs of the disk */
+    SIM_DEATH_KILLED, /* perhaps in the middle of one; what was written stays */
+    SIM_DEATH_POWER,  /* and what was not synced is lost */
+};
+void sim_full_crash(struct sim *s, uint32_t node, enum sim_death how);
+void sim_full_timer(struct sim *s, uint32_t node);
+void sim_full_job(struct sim *s, uint32_t node);
+int sim_full_step(struct sim *s, uint32_t node, struct raft_event *ev);
+int sim_full_receive(struct sim *s, uint32_t node, const struct raft_message *m);
+void sim_full_propose(struct sim *s, uint32_t node, uint64_t term, const struct raft_data *data,
+                      uint64_t token);
+void sim_full_read(struct sim *s, uint32_t node, uint64_t id);
+void sim_full_chunk(struct sim *s, struct sim_event *e);
+void sim_full_chunk_reply(struct sim *s, struct sim_event *e);
+uint64_t sim_full_incarnation(struct sim *s, uint32_t node);
+/* The disk of a node that is down: wiped, or replaced by another's content. */
+void sim_full_wipe(struct sim *s, uint32_t node);
+void sim_full_back_up(struct sim *s, uint32_t node);
+void sim_full_restore(struct sim *s, uint32_t node);
+void sim_full_forget(struct sim *s, uint32_t node);
+struct link_dir *sim_full_dir(struct sim *s, uint32_t node);
 
 /* check.c */
 void sim_check_append(struct sim *s, uint32_t node, const struct raft_effects *fx,
@@ -324,6 +400,7 @@ uint64_t sim_chain(uint64_t previous, const struct raft_entry *e);
 /* nemesis.c */
 void sim_rates_draw(struct sim *s);
 void sim_nemesis_step(struct sim *s);
+void sim_nemesis_restart_later(struct sim *s, uint32_t node);
 /* Heals a core with a quorum in every configuration; false: none exists. */
 bool sim_nemesis_heal(struct sim *s);
 
