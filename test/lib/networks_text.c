@@ -73,6 +73,18 @@ static Skep__NetworkAttachment *attachment(struct arena *a, char *word)
     return n;
 }
 
+static bool head_option(Skep__NetworkHead *h, const char *word)
+{
+    h->internal = h->internal || strcmp(word, "internal") == 0;
+    h->ingress = h->ingress || strcmp(word, "ingress") == 0;
+    h->encrypted = h->encrypted || strcmp(word, "encrypted") == 0;
+    if (strncmp(word, "vni=", 4) == 0)
+        h->vni = (uint32_t)strtoul(word + 4, NULL, 10);
+    else if (strncmp(word, "mtu=", 4) == 0)
+        h->mtu = (uint32_t)strtoul(word + 4, NULL, 10);
+    return strchr(word, '/') == NULL;
+}
+
 static Skep__NetworkHead *head(struct arena *a, const struct words *w)
 {
     Skep__NetworkHead *h = ARENA_NEW(a, Skep__NetworkHead);
@@ -83,8 +95,11 @@ static Skep__NetworkHead *head(struct arena *a, const struct words *w)
     h->vni = 4096;
     h->mtu = 1450;
     for (size_t i = 3; i < w->count; i++) {
-        Skep__IpamConfig *c = ARENA_NEW(a, Skep__IpamConfig);
+        Skep__IpamConfig *c;
 
+        if (head_option(h, w->w[i]))
+            continue;
+        c = ARENA_NEW(a, Skep__IpamConfig);
         skep__ipam_config__init(c);
         c->subnet = w->w[i];
         add(a, &h->ipam, &h->n_ipam, c);
@@ -105,6 +120,26 @@ static Skep__NetworkPeer *peer(struct arena *a, const struct words *w)
     return p;
 }
 
+/* "publish=8080:80/tcp/ingress[/host ip]" */
+static Skep__PortConfig *published(struct arena *a, char *word)
+{
+    Skep__PortConfig *p = ARENA_NEW(a, Skep__PortConfig);
+    struct words w = split(word + strlen("publish="), "/");
+    char *target;
+
+    ASSERT(w.count >= 3);
+    skep__port_config__init(p);
+    p->published_port = (uint32_t)strtoul(w.w[0], &target, 10);
+    p->target_port = (uint32_t)strtoul(target + 1, NULL, 10);
+    p->protocol =
+        strcmp(w.w[1], "udp") == 0 ? SKEP__PROTOCOL__PROTOCOL_UDP : SKEP__PROTOCOL__PROTOCOL_TCP;
+    p->publish_mode = strcmp(w.w[2], "host") == 0 ? SKEP__PUBLISH_MODE__PUBLISH_HOST
+                                                  : SKEP__PUBLISH_MODE__PUBLISH_INGRESS;
+    if (w.count > 3)
+        p->host_ip = w.w[3];
+    return p;
+}
+
 static Skep__NetworkService *service(struct arena *a, const struct words *w)
 {
     Skep__NetworkService *s = ARENA_NEW(a, Skep__NetworkService);
@@ -115,6 +150,10 @@ static Skep__NetworkService *service(struct arena *a, const struct words *w)
     s->mode = strcmp(w->w[3], "dnsrr") == 0 ? SKEP__ENDPOINT_MODE__ENDPOINT_DNSRR
                                             : SKEP__ENDPOINT_MODE__ENDPOINT_VIP;
     for (size_t i = 4; i < w->count; i++) {
+        if (strncmp(w->w[i], "publish=", 8) == 0) {
+            add(a, &s->ports, &s->n_ports, published(a, w->w[i]));
+            continue;
+        }
         Skep__NetworkAttachment *n = attachment(a, w->w[i]);
         Skep__NetworkServiceAliases *names = ARENA_NEW(a, Skep__NetworkServiceAliases);
 

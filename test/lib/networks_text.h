@@ -1,9 +1,10 @@
 /* Answers of NETWORKS for tests, from a text with one record or word a line:
  *
- *   network n1 front 10.0.1.0/24 fd01::/64
+ *   network n1 front 10.0.1.0/24 fd01::/64 vni=4097 mtu=1400 internal ingress encrypted
  *   peer m1 host-1 192.0.2.1 n1=10.0.1.250/24
  *   service s1 web vip n1=10.0.1.2/24,www,api      (aliases after the address)
  *   service s2 db dnsrr n1=,database               (no address)
+ *   service s3 api vip n1=10.0.1.3/24 publish=8080:80/tcp/ingress publish=53:53/udp/host/192.0.2.1
  *   endpoint t1 web.1.t1 s1 m1 UP n1=10.0.1.5/24+fd01::5/64,alias hostname=box
  *   removed endpoint t1
  *   complete | more
