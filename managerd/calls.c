@@ -38,6 +38,8 @@ static const struct method methods[] = {
     { M(NODE_UPDATE),        OPERATORS, LEADER_FORWARD,  &skep__node_update_request__descriptor,        control_call },
     { M(NODE_REMOVE),        OPERATORS, LEADER_FORWARD,  &skep__node_remove_request__descriptor,        control_call },
     { M(CLUSTER_UPDATE),     OPERATORS, LEADER_FORWARD,  &skep__cluster_update_request__descriptor,     control_call },
+    { M(NETWORK_CREATE),     OPERATORS, LEADER_FORWARD,  &skep__network_create_request__descriptor,     control_call },
+    { M(NETWORK_REMOVE),     OPERATORS, LEADER_FORWARD,  &skep__network_remove_request__descriptor,     control_call },
     { M(CLUSTER_BACKUP),     OPERATORS, HERE,            &skep__cluster_backup_request__descriptor,     cluster_backup_call },
     { M(LOGS_OPEN),          OPERATORS, LEADER_FORWARD,  &skep__logs_open_request__descriptor,          logs_open_call },
     { M(LOGS_READ),          OPERATORS, LEADER_FORWARD,  &skep__logs_read_request__descriptor,          logs_read_call },

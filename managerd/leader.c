@@ -9,6 +9,8 @@
 #include "common/assert.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/random.h"
+#include "managerd/allocator/allocator.h"
 #include "managerd/logs/broker.h"
 #include "managerd/manager.h"
 #include "managerd/orchestrator/orchestrator.h"
@@ -204,8 +206,9 @@ void leader_init(struct manager *m)
 {
     m->refusals_last = &m->refusals;
     m->dispatcher = dispatcher_new();
-    /* The order in which cores see a commit: what is wanted, where, and who is told. */
+    /* The order in which cores see a commit: what is wanted, with what, where, and who is told. */
     add_core(m, &orchestrator_ops, orchestrator_new());
+    add_core(m, &allocator_ops, allocator_new());
     add_core(m, &scheduler_ops, scheduler_new());
     add_core(m, &dispatcher_ops, m->dispatcher);
 }
@@ -217,7 +220,8 @@ void leader_deinit(struct manager *m)
         store_tx_free(m->cores[i].tx);
     if (m->core_count > 0) {
         orchestrator_free(m->cores[0].core);
-        scheduler_free(m->cores[1].core);
+        allocator_free(m->cores[1].core);
+        scheduler_free(m->cores[2].core);
         dispatcher_free(m->dispatcher);
     }
     m->core_count = 0;
@@ -228,7 +232,8 @@ struct core_env manager_env(struct manager *m)
     return (struct core_env){ .store = m->store,
                               .now_ms = loop_now_ms(m->loop),
                               .wall_ns = clock_wall_ns(),
-                              .prng = &m->prng };
+                              .prng = &m->prng,
+                              .random = random_bytes };
 }
 
 void leader_start(struct manager *m, uint64_t term)
@@ -264,10 +269,29 @@ void leader_stop(struct manager *m)
     }
 }
 
+/* Cores do not log: what an operator has to know of a network is said here. */
+static void log_network(const Skep__Network *before, const Skep__Network *after)
+{
+    const char *name = object_name(&after->base);
+
+    if (after->error[0] != '\0' && (before == NULL || strcmp(before->error, after->error) != 0))
+        log_warn("network.unallocated", "network=%s name=%s error=\"%s\"", after->id, name,
+                 after->error);
+    if (after->fullness_percent > (before != NULL ? before->fullness_percent : 0))
+        log_warn("network.full", "network=%s name=%s percent=%u", after->id, name,
+                 after->fullness_percent);
+    if (after->warning[0] != '\0' &&
+        (before == NULL || strcmp(before->warning, after->warning) != 0))
+        log_warn("network.warning", "network=%s name=%s warning=\"%s\"", after->id, name,
+                 after->warning);
+}
+
 void leader_on_event(struct manager *m, const struct store_event *ev)
 {
     if (!m->leading)
         return;
+    if (ev->kind == SKEP__KIND__KIND_NETWORK && ev->after != NULL)
+        log_network((const Skep__Network *)ev->before, (const Skep__Network *)ev->after);
     log_broker_on_event(m->logs, ev);
     for (size_t i = 0; i < m->core_count; i++) {
         m->cores[i].ops->on_event(m->cores[i].core, ev);

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/random.h"
 #include "common/x509.h"
+#include "managerd/allocator/allocator.h"
 #include "managerd/control/control.h"
 #include "managerd/control/validate.h"
 #include "managerd/manager.h"
@@ -297,6 +298,7 @@ static void add_cluster(struct manager *m, struct swarm_task *t, struct store_tx
     cluster.join_token_worker = t->worker_token;
     cluster.join_token_manager = t->manager_token;
     store_tx_create(tx, &cluster.base);
+    allocator_predefined(m->store, &m->prng, true, tx);
 }
 
 void swarm_on_leader(struct manager *m)

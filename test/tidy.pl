@@ -24,7 +24,7 @@ my %only = (
 my $core = qr{^(managerd/(raft|store|orchestrator|scheduler|dispatcher|ca|control|logs|allocator)|agentd/worker|agentd/netplan)/|^agentd/dns/(codec|answer)\.};
 my %impure_common = map { ("common/$_.h" => 1) } qw(clock random log loop inbox worker rpc tls wire);
 my %pure_system = map { ($_ => 1) } qw(assert.h ctype.h errno.h inttypes.h limits.h stdarg.h stdbool.h
-    stddef.h stdint.h stdio.h stdlib.h string.h strings.h math.h endian.h arpa/inet.h uthash.h protobuf-c/protobuf-c.h jansson.h);
+    stddef.h stdint.h stdio.h stdlib.h string.h strings.h math.h endian.h arpa/inet.h uthash.h utlist.h protobuf-c/protobuf-c.h jansson.h);
 
 my ($clean, $dirty, $bad) = (0, 0, 0);
 

@@ -19,7 +19,7 @@ Skep__ClusterSpec *control_cluster_defaults(struct arena *a)
     spec->n_address_pools = 1;
     spec->address_pools = arena_array(a, 1, sizeof(char *));
     spec->address_pools[0] = (char *)"10.0.0.0/8";
-    spec->subnet_size = 24;
+    spec->subnet_size = 20;
     spec->data_path_port = 4789;
     return spec;
 }

@@ -18,6 +18,10 @@ static const struct control_method methods[] = {
       control_node_remove, NULL },
     { SKEP__METHOD__METHOD_CLUSTER_UPDATE, &skep__cluster_update_request__descriptor,
       control_cluster_update, control_cluster_updated },
+    { SKEP__METHOD__METHOD_NETWORK_CREATE, &skep__network_create_request__descriptor,
+      control_network_create, control_network_created },
+    { SKEP__METHOD__METHOD_NETWORK_REMOVE, &skep__network_remove_request__descriptor,
+      control_network_remove, NULL },
 };
 /* clang-format on */
 

@@ -77,6 +77,9 @@ control_answer_fn control_service_created, control_service_updated;
 /* node.c */
 control_change_fn control_node_update, control_node_remove;
 control_answer_fn control_node_updated;
+/* network.c */
+control_change_fn control_network_create, control_network_remove;
+control_answer_fn control_network_created;
 /* cluster.c */
 control_change_fn control_cluster_update;
 control_answer_fn control_cluster_updated;

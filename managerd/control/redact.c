@@ -42,6 +42,15 @@ static Skep__Secret *secret_redacted(struct arena *a, const Skep__Secret *secret
     return copy;
 }
 
+static Skep__Network *network_redacted(struct arena *a, const Skep__Network *network)
+{
+    Skep__Network *copy = arena_dup(a, network, sizeof(*network));
+
+    copy->n_keys = 0;
+    copy->keys = NULL;
+    return copy;
+}
+
 static Skep__Cluster *cluster_redacted(struct arena *a, const Skep__Cluster *cluster)
 {
     Skep__Cluster *copy = arena_dup(a, cluster, sizeof(*cluster));
@@ -112,7 +121,7 @@ Skep__Object *control_redacted(const struct control_env *env, const ProtobufCMes
         break;
     case SKEP__KIND__KIND_NETWORK:
         o->object_case = SKEP__OBJECT__OBJECT_NETWORK;
-        o->network = (Skep__Network *)object;
+        o->network = network_redacted(a, (const Skep__Network *)object);
         break;
     case SKEP__KIND__KIND_CLUSTER:
         o->object_case = SKEP__OBJECT__OBJECT_CLUSTER;

@@ -1,6 +1,7 @@
 /* service create, update, rollback, rm. */
 #include <string.h>
 
+#include "common/message.h"
 #include "managerd/control/control.h"
 #include "managerd/control/filter.h"
 #include "managerd/control/validate.h"
@@ -19,19 +20,19 @@ static int name_is_free(const struct store *s, const char *name, struct err *e)
     return 0;
 }
 
-/* What this version cannot do is refused in words, never left pending for ever. */
-static int refuse_unsupported(const Skep__ServiceSpec *spec, struct err *e)
+/* Where all ports are the hosts' own, there is nothing for the allocator to add. */
+static Skep__Endpoint first_endpoint(Skep__EndpointSpec *spec)
 {
-    for (size_t i = 0; spec->endpoint != NULL && i < spec->endpoint->n_ports; i++) {
-        const Skep__PortConfig *port = spec->endpoint->ports[i];
+    Skep__Endpoint endpoint = SKEP__ENDPOINT__INIT;
 
-        if (port->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS)
-            return err_set(e, ERR_UNSUPPORTED,
-                           "port %u: there is no routing mesh in this version; publish it on the "
-                           "nodes that run a task: -p mode=host,published=%u,target=%u",
-                           port->target_port, port->published_port, port->target_port);
+    endpoint.spec = spec;
+    for (size_t i = 0; i < spec->n_ports; i++) {
+        if (spec->ports[i]->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS)
+            return endpoint;
     }
-    return 0;
+    endpoint.ports = spec->ports;
+    endpoint.n_ports = spec->n_ports;
+    return endpoint;
 }
 
 int control_service_create(const struct control_env *env, const ProtobufCMessage *request,
@@ -40,22 +41,20 @@ int control_service_create(const struct control_env *env, const ProtobufCMessage
     const Skep__ServiceCreateRequest *req = (const Skep__ServiceCreateRequest *)request;
     const struct store *store = env->core->store;
     Skep__Service service = SKEP__SERVICE__INIT;
-    Skep__Endpoint endpoint = SKEP__ENDPOINT__INIT;
     struct id id = id_from_prng(env->core->prng);
 
     if (req->spec == NULL)
         return err_set(e, ERR_INVALID, "spec: missing");
     int rc = control_validate_service(req->spec, env->arena, &service.spec, e);
     if (rc == 0)
-        rc = refuse_unsupported(service.spec, e);
-    if (rc == 0)
         rc = control_validate_service_in(service.spec, store, "", e);
     if (rc == 0)
         rc = name_is_free(store, service.spec->annotations->name, e);
     if (rc < 0)
         return rc;
+    Skep__Endpoint endpoint = first_endpoint(service.spec->endpoint);
+
     service.id = id.s;
-    endpoint.spec = service.spec->endpoint;
     service.endpoint = &endpoint;
     store_tx_create(tx, &service.base);
     subject_set(subject, SKEP__KIND__KIND_SERVICE, id.s);
@@ -80,10 +79,18 @@ static void keep_registry_auth(const Skep__ServiceSpec *old, Skep__ServiceSpec *
         new->task->container->registry_auth = old->task->container->registry_auth;
 }
 
-static int rollback(const Skep__Service *old, Skep__Service *service, struct err *e)
+/* What the previous spec names may be gone, or taken by others, by now. */
+static int rollback(const struct control_env *env, const Skep__Service *old, Skep__Service *service,
+                    struct err *e)
 {
     if (old->previous_spec == NULL)
         return err_set(e, ERR_PRECONDITION, "service %s does not have a previous spec", old->id);
+    Skep__ServiceSpec *copy =
+        (Skep__ServiceSpec *)message_clone_arena(env->arena, &old->previous_spec->base);
+    int rc = control_validate_service_in(copy, env->core->store, old->id, e);
+
+    if (rc < 0)
+        return err_wrap(e, rc, "the previous spec");
     service->spec = old->previous_spec;
     service->previous_spec = old->spec;
     service->previous_spec_version = old->meta->spec_version;
@@ -96,8 +103,6 @@ static int update(const struct control_env *env, const Skep__ServiceUpdateReques
     if (req->spec == NULL)
         return err_set(e, ERR_INVALID, "spec: missing");
     int rc = control_validate_service(req->spec, env->arena, &service->spec, e);
-    if (rc == 0)
-        rc = refuse_unsupported(service->spec, e);
     if (rc == 0)
         rc = control_validate_service_in(service->spec, env->core->store, old->id, e);
     if (rc == 0)
@@ -129,7 +134,7 @@ int control_service_update(const struct control_env *env, const ProtobufCMessage
                        old->spec->annotations->name);
     service.update_status = NULL;
     if (req->rollback) {
-        rc = rollback(old, &service, e);
+        rc = rollback(env, old, &service, e);
         status.state = SKEP__UPDATE_STATUS__STATE__ROLLBACK_STARTED;
         status.started_at = env->core->wall_ns;
         status.message = (char *)"manually requested rollback";

@@ -26,7 +26,8 @@ int control_validate_secret(const Skep__SecretSpec *in, struct arena *a,
                             Skep__SecretSpec **ret_spec, struct err *e) MUST_CHECK;
 int control_validate_config(const Skep__ConfigSpec *in, struct arena *a,
                             Skep__ConfigSpec **ret_spec, struct err *e) MUST_CHECK;
-/* Names, drivers and address ranges for themselves; whether they overlap is the allocator's. */
+/* Names, drivers and address ranges for themselves; what they have to do with other objects is
+ * control_network_create()'s. */
 int control_validate_network(const Skep__NetworkSpec *in, struct arena *a,
                              Skep__NetworkSpec **ret_spec, struct err *e) MUST_CHECK;
 /* Description reported by a worker: sizes and characters (N65, N66). */

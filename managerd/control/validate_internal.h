@@ -38,6 +38,10 @@ int validate_line(const char *at, const char *text, size_t bytes_max, struct err
 bool validate_chars(const char *text, const char *set);
 /* "10.0.0.1" or "fd00::1". */
 bool validate_is_ip(const char *text);
+/* A fresh one when there is none; labels sorted. */
+Skep__Annotations *validate_complete_annotations(Skep__Annotations *given, struct arena *a);
+/* Of secrets, configs and networks: names may have dots. */
+int validate_file_annotations(const Skep__Annotations *given, struct err *e) MUST_CHECK;
 /* Placement (validate_placement.c). */
 int validate_placement(const Skep__Placement *p, struct err *e) MUST_CHECK;
 /* Container (validate_container.c). */

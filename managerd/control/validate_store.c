@@ -5,8 +5,52 @@
 #include "managerd/control/defaults.h"
 #include "managerd/control/validate_internal.h"
 
-static int resolve_networks(Skep__TaskSpec *t, const struct store *s, struct err *e)
+static int check_network(const Skep__Network *n, struct err *e)
 {
+    const char *name = object_name(&n->base);
+
+    if (n->spec->ingress)
+        return err_set(e, ERR_INVALID,
+                       "task.networks: service cannot be explicitly attached to the ingress "
+                       "network \"%s\"",
+                       name);
+    if (n->spec->config_only)
+        return err_set(e, ERR_INVALID,
+                       "task.networks: %s is a configuration for other networks (config_from)",
+                       name);
+    return 0;
+}
+
+/* The namespaces of the host, and none at all: nothing else goes with them. */
+static bool is_exclusive(const Skep__Network *n)
+{
+    return n->spec->driver != NULL && (strcmp(n->spec->driver->name, "host") == 0 ||
+                                       strcmp(n->spec->driver->name, "null") == 0);
+}
+
+static int check_exclusive(const Skep__ServiceSpec *spec, const Skep__Network *n, struct err *e)
+{
+    const Skep__EndpointSpec *endpoint = spec->endpoint;
+
+    if (!is_exclusive(n))
+        return 0;
+    if (spec->task->n_networks > 1)
+        return err_set(e, ERR_INVALID, "task.networks: network %s goes with no other network",
+                       object_name(&n->base));
+    for (size_t i = 0; i < endpoint->n_ports; i++) {
+        if (endpoint->ports[i]->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS)
+            return err_set(e, ERR_INVALID,
+                           "endpoint.ports: port %u cannot be published in ingress mode by tasks "
+                           "with network %s",
+                           endpoint->ports[i]->target_port, object_name(&n->base));
+    }
+    return 0;
+}
+
+static int resolve_networks(const Skep__ServiceSpec *spec, const struct store *s, struct err *e)
+{
+    Skep__TaskSpec *t = spec->task;
+
     for (size_t i = 0; i < t->n_networks; i++) {
         const ProtobufCMessage *found = NULL;
         const char *target = t->networks[i]->target;
@@ -14,12 +58,12 @@ static int resolve_networks(Skep__TaskSpec *t, const struct store *s, struct err
         if (store_resolve(s, SKEP__KIND__KIND_NETWORK, target, &found, e) < 0)
             return err_set(e, ERR_INVALID, "task.networks: network %s not found", target);
         const Skep__Network *n = (const Skep__Network *)found;
+        int rc = check_network(n, e);
 
-        if (n->spec != NULL && n->spec->ingress)
-            return err_set(e, ERR_INVALID,
-                           "task.networks: service cannot be explicitly attached to the ingress "
-                           "network \"%s\"",
-                           object_name(found));
+        if (rc == 0)
+            rc = check_exclusive(spec, n, e);
+        if (rc < 0)
+            return rc;
         t->networks[i]->target = n->id;
     }
     defaults_sort_networks(t->networks, t->n_networks);
@@ -113,7 +157,7 @@ static int check_ports(const Skep__EndpointSpec *mine, const struct store *s,
 int control_validate_service_in(Skep__ServiceSpec *spec, const struct store *s,
                                 const char *service_id, struct err *e)
 {
-    int rc = resolve_networks(spec->task, s, e);
+    int rc = resolve_networks(spec, s, e);
 
     if (rc == 0)
         rc = resolve_files(spec->task->container, s, e);

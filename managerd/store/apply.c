@@ -269,6 +269,12 @@ static int apply_update(struct apply *a, const Skep__StoreAction *action)
     meta.updated_at = a->t->wall_ns;
     if (!same_spec)
         meta.spec_version = a->index;
+    Skep__Service service;
+    if (kind == SKEP__KIND__KIND_SERVICE && action->expect_spec_version != 0) {
+        service = *(const Skep__Service *)object;
+        service.endpoint = ((const Skep__Service *)e->object)->endpoint;
+        object = &service.base;
+    }
     put(a, e, object, &meta);
     if (!same_spec && kind == SKEP__KIND__KIND_SERVICE)
         put_revision(a, (const Skep__Service *)e->object);

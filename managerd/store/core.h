@@ -20,7 +20,12 @@ struct core_env {
     uint64_t now_ms;   /* monotonic */
     int64_t wall_ns;   /* for stored timestamps only */
     struct prng *prng; /* ids, jitter */
+    /* Unpredictable bytes, for keys. NULL in tests: prng's, which anybody could compute from the
+     * ids that it made. */
+    void (*random)(void *mem, size_t size);
 };
+
+void core_random(const struct core_env *env, void *mem, size_t size);
 
 struct core_ops {
     const char *name;

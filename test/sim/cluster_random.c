@@ -13,11 +13,13 @@ enum {
     SERVICES_MAX = 5,
     NODES_MAX = 6,
     CHAOS_TICKS = 600,
+    AUDIT_TICKS = 7,
     CALM_MS =
         15 * 60 * 1000, /* long enough for every delay, grace period and monitor in sequence */
     CALM_STEP_MS = 10 * 1000,
     QUIET_MS = 30 * 1000,
 };
+#define SMALL_SUBNET "10.9.0.0/28" /* 13 addresses */
 
 struct life {
     struct world world;
@@ -27,6 +29,7 @@ struct life {
     uint32_t chance[8]; /* in parts per million per tick, drawn from the seed */
     uint32_t next_node;
     bool check_due;
+    bool given; /* somebody may have got or lost an address or a port */
     FILE *trace;
     int rc;
     struct err e; /* the first broken rule */
@@ -60,6 +63,9 @@ static void on_event(void *ctx, const struct store_event *ev)
                                                   ((const Skep__Task *)ev->after)->desired_state) ||
         (ev->kind == SKEP__KIND__KIND_TASK &&
          ((const Skep__Task *)ev->after)->status->state == SKEP__TASK_STATE__TASK_COMPLETE);
+    l->given |=
+        ev->kind != SKEP__KIND__KIND_TASK || ev->before == NULL || ev->after == NULL ||
+        ((const Skep__Task *)ev->before)->n_networks != ((const Skep__Task *)ev->after)->n_networks;
     l->stats.tasks_created += ev->kind == SKEP__KIND__KIND_TASK && ev->action == STORE_CREATE;
     if (l->rc == 0)
         l->rc = cluster_rules_change(ev, &l->e);
@@ -72,7 +78,9 @@ static void check(void *ctx)
     l->stats.transactions++;
     if (l->rc == 0 && l->check_due)
         l->rc = cluster_rules_always(&l->world, &l->e);
-    l->check_due = false;
+    if (l->rc == 0 && l->given)
+        l->rc = cluster_rules_addresses(&l->world, &l->e);
+    l->check_due = l->given = false;
 }
 
 /* ---- services ---- */
@@ -109,6 +117,28 @@ static char *random_edit(struct life *l, bool job)
             PICK(l, "FAILURE_PAUSE", "FAILURE_CONTINUE", "FAILURE_ROLLBACK"),
             i ? "rollback" : "update", PICK(l, "ORDER_STOP_FIRST", "ORDER_START_FIRST"));
     return edit;
+}
+
+/* Two networks, one of which is too small for all of them, and few enough ports to clash. */
+static void random_networks(struct life *l, Skep__ServiceSpec *spec)
+{
+    const char *networks =
+        PICK(l, "", "task.networks[0].target=front", "task.networks[0].target=small",
+             "task.networks[0].target=small task.networks[1].target=front");
+    const char *ports =
+        PICK(l, "", "endpoint.ports[0].target_port=80",
+             "endpoint.ports[0].target_port=80 endpoint.ports[0].published_port=8080",
+             "endpoint.ports[0].target_port=80 endpoint.ports[1].target_port=53 "
+             "endpoint.ports[1].protocol=PROTOCOL_UDP endpoint.ports[1].published_port=30001");
+
+    if (l->world.allocator == NULL)
+        return;
+    if (spec->task != NULL)
+        spec->task->n_networks = 0;
+    if (spec->endpoint != NULL)
+        spec->endpoint->n_ports = 0;
+    spec_set_all(&spec->base, &l->arena, networks);
+    spec_set_all(&spec->base, &l->arena, ports);
 }
 
 static const char *random_mode(struct life *l, const Skep__Service *old)
@@ -149,6 +179,7 @@ static void edit_service(struct life *l)
         Skep__ServiceSpec *spec = spec_service(&l->arena, name, mode);
 
         spec_set_all(&spec->base, &l->arena, random_edit(l, job));
+        random_networks(l, spec);
         l->stats.services_created++;
         (void)world_service_create(&l->world, spec);
         return;
@@ -157,6 +188,8 @@ static void edit_service(struct life *l)
     spec_set_all(&spec->base, &l->arena, mode);
     if (roll(l, 3) != 0) /* else only the scale changes */
         spec_set_all(&spec->base, &l->arena, random_edit(l, job));
+    if (roll(l, 3) == 0)
+        random_networks(l, spec);
     (void)world_service_update(&l->world, name, spec);
 }
 
@@ -254,6 +287,10 @@ static void chaos(struct life *l)
     }
     if (prng_chance_ppm(&l->dice, l->chance[5]))
         world_drop_flight(&l->world);
+    if (l->world.allocator != NULL && prng_chance_ppm(&l->dice, l->chance[6])) {
+        (void)world_network_remove(&l->world, "small"); /* refused while it is in use */
+        (void)world_network_create(&l->world, "small", SMALL_SUBNET);
+    }
     arena_reset(&l->arena);
 }
 
@@ -269,6 +306,11 @@ static void repair_service(struct life *l, const char *name)
     bool job = s->spec->mode_case > SKEP__SERVICE_SPEC__MODE_GLOBAL;
     Skep__ServiceSpec *spec = (Skep__ServiceSpec *)message_clone_arena(&l->arena, &s->spec->base);
     spec->task->placement->n_constraints = 0;
+    if (l->world.allocator != NULL) { /* room for all */
+        spec->task->n_networks = spec->endpoint->n_ports = 0;
+        spec_set_all(&spec->base, &l->arena,
+                     "task.networks[0].target=front endpoint.ports[0].target_port=80");
+    }
     spec_set_all(&spec->base, &l->arena,
                  job ? "task.container.image=exit-2:9" : "task.container.image=nginx:9");
     spec_set_all(&spec->base, &l->arena,
@@ -306,6 +348,17 @@ static void repair_nodes(struct life *l)
         add_node(l);
 }
 
+/* O4: with the last service all that it had is free again. */
+static int end_services(struct life *l)
+{
+    for (uint64_t i = 0; i < SERVICES_MAX; i++)
+        (void)world_service_remove(&l->world, arena_printf(&l->arena, "s%" PRIu64, i));
+    world_run_ms(&l->world, QUIET_MS + CALM_STEP_MS);
+    if (l->rc == 0 && store_count(l->world.store, SKEP__KIND__KIND_TASK) > 0)
+        l->rc = err_set(&l->e, ERR_INTERNAL, "a task outlives all services");
+    return l->rc == 0 ? cluster_rules_audit(&l->world, &l->e) : l->rc;
+}
+
 static int calm(struct life *l)
 {
     int rc = -ERR_INTERNAL;
@@ -330,13 +383,13 @@ static int calm(struct life *l)
     world_run_ms(&l->world, QUIET_MS);
     if (l->world.change_count != changes || store_version(l->world.store) != version)
         return err_set(&l->e, ERR_INTERNAL, "it never comes to rest");
-    return l->rc;
+    return l->rc == 0 ? end_services(l) : l->rc;
 }
 
 int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stats, struct err *e)
 {
     struct life *l = xcalloc(1, sizeof(*l));
-    static const uint32_t most[] = { 60000, 60000, 60000, 20000, 20000, 50000 };
+    static const uint32_t most[] = { 60000, 60000, 60000, 20000, 20000, 50000, 30000 };
 
     l->trace = trace;
     world_init(&l->world, seed);
@@ -345,6 +398,11 @@ int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stat
     l->world.check = check;
     l->world.watch_ctx = l;
     l->world.flight_ticks_max = (uint32_t)roll(l, 5);
+    if (roll(l, 4) != 0) {
+        world_use_allocator(&l->world);
+        (void)world_network_create(&l->world, "front", "");
+        (void)world_network_create(&l->world, "small", SMALL_SUBNET);
+    }
     if (roll(l, 3) != 0)
         world_use_scheduler(&l->world);
     for (size_t i = 0; i < ARRAY_LEN(most); i++)
@@ -354,6 +412,8 @@ int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stat
     for (int i = 0; i < CHAOS_TICKS && l->rc == 0; i++) {
         chaos(l);
         world_tick(&l->world);
+        if (l->rc == 0 && i % AUDIT_TICKS == 0)
+            l->rc = cluster_rules_audit(&l->world, &l->e);
     }
     int rc = l->rc < 0 ? l->rc : calm(l);
     l->stats.orchestrator_changes = l->world.change_count;

@@ -51,6 +51,15 @@ int world_apply(struct world *w, struct store_tx *tx)
     return apply_packed(w, data, size);
 }
 
+static void flush(struct world *w)
+{
+    if (store_tx_action_count(w->tx) > 0) {
+        int rc = world_apply(w, w->tx);
+
+        ASSERT(rc == 0); /* nothing of this is ever refused */
+    }
+}
+
 /* ---- leader cores ---- */
 
 static void land(struct world *w, struct world_core *c)
@@ -145,6 +154,14 @@ static void add_core(struct world *w, const struct core_ops *ops, void *core)
     start(w, c);
 }
 
+void world_use_allocator(struct world *w)
+{
+    w->allocator = allocator_new();
+    allocator_predefined(w->store, &w->prng, true, w->tx);
+    flush(w);
+    add_core(w, &allocator_ops, w->allocator);
+}
+
 void world_use_scheduler(struct world *w)
 {
     w->scheduler = scheduler_new();
@@ -166,15 +183,6 @@ static void delta_state(struct world *w, const Skep__Task *t, Skep__TaskState st
     d.node_id = (char *)node_id;
     d.status = &status;
     store_tx_task(w->tx, &d);
-}
-
-static void flush(struct world *w)
-{
-    if (store_tx_action_count(w->tx) > 0) {
-        int rc = world_apply(w, w->tx);
-
-        ASSERT(rc == 0); /* task deltas are never refused */
-    }
 }
 
 static const Skep__Task *next_task(const struct world *w, const Skep__Task *t)
@@ -222,7 +230,7 @@ static void schedule(struct world *w)
         bool wanted = t->desired_state <= SKEP__TASK_STATE__TASK_COMPLETE;
 
         world_copy_id(id, t->id);
-        if (t->status->state == SKEP__TASK_STATE__TASK_NEW && wanted) {
+        if (t->status->state == SKEP__TASK_STATE__TASK_NEW && wanted && w->allocator == NULL) {
             delta_state(w, t, SKEP__TASK_STATE__TASK_PENDING, "pending task scheduling", "");
         } else if (t->status->state == SKEP__TASK_STATE__TASK_PENDING && wanted &&
                    w->scheduler == NULL) {
@@ -288,6 +296,7 @@ void world_node_add(struct world *w, const char *id)
     Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
     Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
     Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
+    Skep__NodeNetwork network = SKEP__NODE_NETWORK__INIT;
 
     ASSERT(w->agent_count < WORLD_AGENTS_MAX);
     struct world_agent *a = &w->agents[w->agent_count++];
@@ -299,6 +308,7 @@ void world_node_add(struct world *w, const char *id)
     status.state = SKEP__NODE_STATE__NODE_READY;
     node.status = &status;
     description.hostname = (char *)id;
+    description.network = &network;
     node.description = &description;
     store_tx_create(w->tx, &node.base);
     flush(w);
@@ -368,7 +378,7 @@ void world_node_memory(struct world *w, const char *id, int64_t bytes)
     put(w, &node);
 }
 
-/* ---- services ---- */
+/* ---- services and networks ---- */
 
 static int change(struct world *w, control_change_fn *fn, const ProtobufCMessage *request)
 {
@@ -415,6 +425,30 @@ int world_service_remove(struct world *w, const char *name)
     return change(w, control_service_remove, &request.base);
 }
 
+int world_network_create(struct world *w, const char *name, const char *subnet)
+{
+    Skep__NetworkCreateRequest request = SKEP__NETWORK_CREATE_REQUEST__INIT;
+    Skep__NetworkSpec spec = SKEP__NETWORK_SPEC__INIT;
+    Skep__Annotations annotations = SKEP__ANNOTATIONS__INIT;
+    Skep__IpamConfig ipam = SKEP__IPAM_CONFIG__INIT, *ipams = &ipam;
+
+    annotations.name = (char *)name;
+    ipam.subnet = (char *)subnet;
+    spec.annotations = &annotations;
+    spec.n_ipam = subnet[0] != '\0';
+    spec.ipam = &ipams;
+    request.spec = &spec;
+    return change(w, control_network_create, &request.base);
+}
+
+int world_network_remove(struct world *w, const char *name)
+{
+    Skep__NetworkRemoveRequest request = SKEP__NETWORK_REMOVE_REQUEST__INIT;
+
+    request.ref = (char *)name;
+    return change(w, control_network_remove, &request.base);
+}
+
 /* ---- life ---- */
 
 static void add_cluster(struct world *w)
@@ -448,6 +482,7 @@ void world_deinit(struct world *w)
         store_tx_free(w->cores[i].tx);
     }
     orchestrator_free(w->orch);
+    allocator_free(w->allocator);
     scheduler_free(w->scheduler);
     store_tx_free(w->tx);
     store_free(w->store);

@@ -1,7 +1,7 @@
 /* A cluster without its network and disks: one store, the orchestrator (and the scheduler) as the
- * leader runs them, a plain allocator, and agents that step their tasks, all in virtual time. Used
- * by scenario tests (test/lib/orchestrator_script.h) and by the random simulation
- * (cluster_random.h). Deterministic: the seed and the calls decide everything.
+ * leader runs them, a plain allocator or the product's, and agents that step their tasks, all in
+ * virtual time. Used by scenario tests (test/lib/orchestrator_script.h) and by the random
+ * simulation (cluster_random.h). Deterministic: the seed and the calls decide everything.
  *
  * What a container does is in its image's name: "reject" (cannot be prepared), "fail" (cannot be
  * started), "crash-5" (fails 5 s after it ran), "exit-5" (completes after 5 s), "slow-30" (takes
@@ -10,10 +10,11 @@
 #define SKEP_TEST_SIM_CLUSTER_WORLD_H
 
 #include "common/arena.h"
+#include "managerd/allocator/allocator.h"
 #include "managerd/orchestrator/orchestrator.h"
 #include "managerd/scheduler/scheduler.h"
 
-enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64, WORLD_CORES = 2 };
+enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64, WORLD_CORES = 3 };
 
 /* A container as its agent knows it. */
 struct world_container {
@@ -50,6 +51,7 @@ struct world {
     struct prng prng;
     struct orchestrator *orch;
     struct scheduler *scheduler; /* NULL: a plain one of the world's own */
+    struct allocator *allocator; /* NULL: tasks get no addresses */
     struct world_core cores[WORLD_CORES];
     size_t core_count;
     struct store_tx *tx;
@@ -66,6 +68,9 @@ struct world {
 void world_init(struct world *w, uint64_t seed);
 /* From now on the product's scheduler places tasks. */
 void world_use_scheduler(struct world *w);
+/* From now on the product's allocator gives addresses; there is an ingress network. Comes before
+ * the scheduler. */
+void world_use_allocator(struct world *w);
 void world_deinit(struct world *w);
 struct core_env world_env(struct world *w);
 
@@ -98,6 +103,9 @@ int world_service_update(struct world *w, const char *name, Skep__ServiceSpec *s
 int world_service_remove(struct world *w, const char *name);
 /* A running container ends with this state. */
 bool world_task_end(struct world *w, const char *task_id, Skep__TaskState state);
+/* subnet "": the allocator's choice. */
+int world_network_create(struct world *w, const char *name, const char *subnet);
+int world_network_remove(struct world *w, const char *name);
 const Skep__Service *world_service(const struct world *w, const char *name);
 
 #endif

@@ -460,7 +460,9 @@ END_TEST
 START_TEST(a_decision_for_a_node_that_is_gone_is_made_again)
 {
     struct store_tx *late = store_tx_new();
-    struct core_env env = { rig.f.s, rig.now_ms, 1, &rig.f.prng };
+    struct core_env env = {
+        .store = rig.f.s, .now_ms = rig.now_ms, .wall_ns = 1, .prng = &rig.f.prng
+    };
 
     add_nodes(2);
     core_rig_add(&rig, service("web"));
