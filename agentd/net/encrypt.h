@@ -24,8 +24,8 @@ enum { ENCRYPT_MARK = 0x5e000000 };
 
 struct encrypt;
 
-/* host_ns: borrowed. Finds out what the kernel has; NULL with e set when not even that can be
- * asked.
+/* Every call takes a NULL encrypt: then nothing can be encrypted. host_ns: borrowed. Finds out what
+ * the kernel has; NULL with e set when not even that can be asked.
  */
 struct encrypt *encrypt_new(int host_ns, struct err *e);
 /* keep: the kernel stays as it is; else devices, policies and rules go. */

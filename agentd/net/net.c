@@ -70,6 +70,8 @@ static int open_host(struct net *n, struct err *e)
         rc = egress_open(&n->egress, n->host_ns, &n->host_nl, e);
     if (rc == 0 && (n->ingress = ingress_new(n->loop, e)) == NULL)
         rc = -ERR_UNSUPPORTED;
+    if (rc == 0 && (n->encrypt = encrypt_new(n->host_ns, e)) == NULL)
+        rc = -ERR_UNSUPPORTED;
     if (rc == 0)
         rc = watch_start(n, e);
     n->host = (struct overlay_host){ .ns = n->host_ns,
@@ -110,6 +112,7 @@ void net_free(struct net *n)
     watch_stop(n);
     tasks_free(n);
     networks_free(n, true);
+    encrypt_free(n->encrypt, true);
     ingress_free(n->ingress, true);
     if (n->egress.nft != NULL)
         egress_close(&n->egress, true);
@@ -143,13 +146,16 @@ void net_clear(struct net *n)
 
     tasks_free(n);
     networks_free(n, false);
+    encrypt_free(n->encrypt, false);
     ingress_free(n->ingress, false);
     egress_close(&n->egress, false);
     netns_dir_close(n->pin_dir);
     forget_tables(n);
     n->egress_ready = n->ingress_ready = n->pins_swept = false;
     n->ingress = ingress_new(n->loop, &e);
-    if (egress_open(&n->egress, n->host_ns, &n->host_nl, &e) < 0 || n->ingress == NULL)
+    n->encrypt = encrypt_new(n->host_ns, &e);
+    if (egress_open(&n->egress, n->host_ns, &n->host_nl, &e) < 0 || n->ingress == NULL ||
+        n->encrypt == NULL)
         (void)snprintf(n->host_error, sizeof(n->host_error), "%s", e.message);
     log_info("net.cleared", "dir=%s", n->pin_dir);
 }

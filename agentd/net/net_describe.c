@@ -101,7 +101,8 @@ static uint32_t find_mtu(struct net *n)
 /* ---- description
  * -------------------------------------------------------------------------------*/
 
-/* A network that waits for the managers is no fault of this host. */
+/* A network that waits for the managers is no fault of this host; that it cannot encrypt is told by
+ * NodeNetwork.encryption. */
 static void describe_error(const struct net *n, char ret[ERR_MESSAGE_BYTES_MAX])
 {
     ret[0] = '\0';
@@ -114,6 +115,8 @@ static void describe_error(const struct net *n, char ret[ERR_MESSAGE_BYTES_MAX])
         const Skep__NetworkHead *h = tables_network(n->tables, w->id);
 
         if (w->error[0] == '\0' || h == NULL || tables_peer(n->tables, n->node_id) == NULL)
+            continue;
+        if (h->encrypted && encrypt_kind(n->encrypt)[0] == '\0')
             continue;
         (void)snprintf(ret, ERR_MESSAGE_BYTES_MAX, "network %.64s: %.160s", h->name, w->error);
         return;
@@ -147,6 +150,7 @@ void net_describe(struct net *n, Skep__NodeNetwork *ret)
     ret->mtu = n->mtu;
     if (n->balancer != NULL)
         ret->balancer = (char *)n->balancer->name;
+    ret->encryption = (char *)encrypt_kind(n->encrypt);
     ret->error = n->described;
 }
 

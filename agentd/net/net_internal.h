@@ -6,6 +6,7 @@
 #include "agentd/dns/dns.h"
 #include "agentd/net/balancer.h"
 #include "agentd/net/egress.h"
+#include "agentd/net/encrypt.h"
 #include "agentd/net/ingress.h"
 #include "agentd/net/net.h"
 #include "agentd/net/overlay.h"
@@ -69,6 +70,7 @@ struct net {
     struct dns *dns;
     const struct balancer_ops *balancer; /* NULL: none works here */
     struct ingress *ingress;
+    struct encrypt *encrypt; /* NULL: not even that could be found out */
     struct egress egress;
     struct network **networks; /* in order of id */
     size_t network_count;

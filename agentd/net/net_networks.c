@@ -198,8 +198,8 @@ static int program(struct network *w, const struct net_plan *p, struct err *e)
 {
     int rc = 0;
 
-    if (p->encrypted) /* never in the clear */
-        rc = err_set(e, ERR_UNSUPPORTED, "this node cannot encrypt networks");
+    if (p->encrypted && encrypt_problem(w->net->encrypt, w->id)[0] != '\0') /* never in the clear */
+        rc = err_set(e, ERR_UNAVAILABLE, "%s", encrypt_problem(w->net->encrypt, w->id));
     if (rc == 0)
         rc = open_parts(w, e);
     if (rc == 0)
@@ -365,6 +365,23 @@ static void remove_gone(struct net *n)
         sweep_pins(n);
 }
 
+/* Tunnels come before the devices that use them and go after them. */
+static void sync_encryption(struct net *n)
+{
+    CLEANUP_ARENA struct arena a = { 0 };
+    const struct net_plan **plans = arena_array(&a, n->network_count, sizeof(struct net_plan *));
+    size_t count = 0;
+
+    for (size_t i = 0; i < n->network_count; i++) {
+        const Skep__NetworkHead *h = tables_network(n->tables, n->networks[i]->id);
+        const struct net_plan *p = h != NULL && h->encrypted ? network_plan(n->networks[i]) : NULL;
+
+        if (p != NULL)
+            plans[count++] = p;
+    }
+    encrypt_apply(n->encrypt, plans, count, n->node_id);
+}
+
 /* Networks that end go first: a new one may have the VNI of an old one. */
 void networks_sync(struct net *n, bool all)
 {
@@ -381,6 +398,7 @@ void networks_sync(struct net *n, bool all)
         w->seen = true;
     }
     remove_gone(n);
+    sync_encryption(n);
     for (size_t i = 0; i < n->network_count; i++) {
         struct network *w = n->networks[i];
 

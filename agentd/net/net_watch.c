@@ -150,6 +150,9 @@ static void host_check(struct net *n, uint64_t now_ms)
         netns_leave(previous);
     }
     size_t count = found + d.count - before;
+    int tunnels = rc == 0 ? encrypt_check(n->encrypt, true, &d, &e) : 0;
+    count += tunnels > 0 ? (size_t)tunnels : 0;
+    rc = tunnels < 0 ? tunnels : rc;
     if (count > 0)
         told(n, &d, count, "");
     if (rc < 0) {
@@ -255,6 +258,8 @@ static void check_host(struct net *n)
         rc = ingress_check(n->ingress, false, &n->check, &e);
         netns_leave(previous);
     }
+    if (rc == 0)
+        rc = MIN(encrypt_check(n->encrypt, false, &n->check, &e), 0);
     if (rc < 0)
         differences_add(&n->check, "host", "cannot be read", "%s", err_message(&e, rc));
 }
