@@ -9,6 +9,7 @@
 #include "managerd/io/raft_node_internal.h"
 #include "managerd/raft/codec.h"
 #include "proto/raft.pb-c.h"
+#include "managerd/raft/mutant.h"
 
 /* ---- who is it ---- */
 
@@ -125,7 +126,8 @@ static void run_chunk(void *arg)
     if (c->rc == 0)
         c->rc = snap_writer_add(c->writer, c->data, c->size, &c->err);
     if (c->rc == 0 && c->last)
-        c->rc = snap_writer_finish(c->writer, c->sha256, &c->err);
+        c->rc = snap_writer_finish(
+            c->writer, RAFT_MUTANT(RAFT_MUTANT_CHUNK_REPLAY) ? NULL : c->sha256, &c->err);
     if (c->rc < 0) {
         snap_writer_abort(c->writer);
         c->writer = NULL;
@@ -258,7 +260,8 @@ static void take_chunk(struct raft_node *n, struct chunk_call *c)
         answer(n, c, -ERR_BUSY);
         return;
     }
-    if (c->offset != (same ? r->offset : 0)) { /* says where to go on */
+    bool replay = RAFT_MUTANT(RAFT_MUTANT_CHUNK_REPLAY) && same && c->offset != 0;
+    if (c->offset != (same ? r->offset : 0) && !replay) { /* says where to go on */
         c->next_offset = same ? r->offset : 0;
         answer(n, c, 0);
         return;

@@ -5,6 +5,7 @@
 #include "common/assert.h"
 #include "common/log.h"
 #include "managerd/io/raft_node_internal.h"
+#include "managerd/raft/mutant.h"
 
 enum { PIECES_PER_JOB = 4 }; /* of SNAP_CHUNK_BYTES: how long a write of the log may have to wait */
 
@@ -100,9 +101,11 @@ void raft_take_consider(struct raft_node *n)
     t->mem = xmalloc(SNAP_CHUNK_BYTES);
     t->meta.generation = n->core_options.generation;
     t->meta.raft.index = n->applied_index;
-    t->meta.raft.term = raft_term_at(n->core, n->applied_index);
+    if (RAFT_MUTANT(RAFT_MUTANT_STATE_LATER) && n->applied_index > s.snapshot_index + 1)
+        t->meta.raft.index--;
+    t->meta.raft.term = raft_term_at(n->core, t->meta.raft.index);
     ASSERT(t->meta.raft.term != 0);
-    raft_config_at(n->core, n->applied_index, &t->meta.raft.config);
+    raft_config_at(n->core, t->meta.raft.index, &t->meta.raft.config);
     t->snapshot = n->o.fsm->snapshot_begin(n->o.ctx);
     n->take = t;
     n->entries_since_snapshot = 0;

@@ -5,6 +5,7 @@
 #include "common/random.h"
 #include "managerd/io/bytes.h"
 #include "managerd/io/snap_format.h"
+#include "managerd/raft/mutant.h"
 
 struct snap_writer {
     const struct snap_store *store;
@@ -145,6 +146,8 @@ int snap_writer_finish(struct snap_writer *w, const uint8_t *sha256, struct err 
     int rc = flush_chunk(w, e);
     if (rc == 0)
         rc = write_piece(w, SNAP_FOOTER, footer, sizeof(footer), e);
+    if (RAFT_MUTANT(RAFT_MUTANT_SNAP_NO_SYNC))
+        return rc;
     return rc == 0 ? disk_file_sync(&w->file, e) : rc;
 }
 
@@ -169,7 +172,7 @@ int snap_writer_commit(struct snap_writer *w, struct err *e)
     ASSERT(w->finished);
     snap_file_name(w->index, w->term, name);
     int rc = disk_rename(w->store->disk, w->file.name, name, e);
-    if (rc == 0)
+    if (rc == 0 && !RAFT_MUTANT(RAFT_MUTANT_NAME_NO_SYNC))
         rc = disk_sync_dir(w->store->disk, e);
     writer_free(w);
     return rc;

@@ -7,6 +7,7 @@
 #include "common/assert.h"
 #include "common/random.h"
 #include "managerd/io/wal_internal.h"
+#include "managerd/raft/mutant.h"
 
 enum {
     FIRST_RECORD_END =
@@ -202,8 +203,10 @@ static int flush(struct wal *w, struct err *e)
 
 static int sync_active(struct wal *w, struct err *e)
 {
-    int rc = disk_file_sync(&w->active, e);
+    int rc = RAFT_MUTANT(RAFT_MUTANT_WAL_NO_SYNC) ? 0 : disk_file_sync(&w->active, e);
 
+    if (rc < 0 && RAFT_MUTANT(RAFT_MUTANT_SYNC_RETRIED))
+        rc = disk_file_sync(&w->active, e);
     if (rc < 0)
         return fail_on_io(w, rc);
     w->synced = w->promised = w->end;
@@ -251,7 +254,10 @@ static int prepare_segment(struct wal *w, const struct wal_header *h, struct wal
     ASSERT(key != NULL);
     wal_header_encode(h, first);
     wal_cipher_init(&cipher, h, first, key);
-    wal_checkpoint_encode(&w->state, checkpoint);
+    struct wal_checkpoint sum = w->state;
+    if (RAFT_MUTANT(RAFT_MUTANT_STATE_AFTER_GC))
+        sum.hard_state = (struct raft_hard_state){ 0 };
+    wal_checkpoint_encode(&sum, checkpoint);
     wal_record_encode(&cipher, WAL_HEADER_BYTES, &r, first + WAL_HEADER_BYTES);
     int rc = disk_file_write(&w->reserve, 0, first, sizeof(first), e);
     if (rc == 0)
@@ -338,7 +344,7 @@ int wal_roll(struct wal *w, struct err *e)
         return fail_on_io(w, rc);
     }
     start_segment(w, &h, &cipher, bytes);
-    rc = disk_sync_dir(w->o.disk, e);
+    rc = RAFT_MUTANT(RAFT_MUTANT_NAME_NO_SYNC) ? 0 : disk_sync_dir(w->o.disk, e);
     if (rc < 0)
         w->failed = true; /* the new name may be lost: nothing may be written under it */
     return rc;

@@ -4,6 +4,7 @@
 #include "common/assert.h"
 #include "managerd/io/bytes.h"
 #include "managerd/io/wal_format.h"
+#include "managerd/raft/mutant.h"
 
 /* Verification of one segment: see wal_format.h for the rules. The search behind a bad record looks
  * at every aligned offset; sealed data is random, so a false hit costs 2^-32 and a candidate with a
@@ -46,7 +47,8 @@ static enum tail judge_tail(const struct scan *s)
         if (cost > budget)
             return TAIL_DAMAGED; /* refusing is the safe side */
         budget -= cost;
-        if (wal_record_intact(s->o->mem + at, left, &r) && r.durable > bad && r.durable <= at)
+        if (wal_record_intact(s->o->mem + at, left, &r) && r.durable > bad && r.durable <= at &&
+            !RAFT_MUTANT(RAFT_MUTANT_DAMAGE_TORN))
             return TAIL_DAMAGED;
     }
     return TAIL_TORN;
@@ -63,7 +65,7 @@ static int scan_end(struct scan *s, struct err *e)
         return corrupt(s, "damaged first record", e); /* it was synced before the file had a name */
     if (all_zero(s->o->mem + end, s->o->size - end))
         return 0;
-    if (judge_tail(s) == TAIL_DAMAGED)
+    if (judge_tail(s) == TAIL_DAMAGED || RAFT_MUTANT(RAFT_MUTANT_TORN_FATAL))
         return corrupt(s, "damaged record that had been synced", e);
     s->result.torn_bytes = s->o->size - end;
     return 0;

@@ -1,6 +1,7 @@
-/* Planted bugs. A product build compiles them away; the variant built with -DRAFT_MUTANTS asks the
- * simulator's variable, so that `sim --mutant N` shows whether the checks would find each of them
- * (test/sim/mutants.sh, results in test/sim/README.md). The only place with this #ifdef. */
+/* Planted bugs, here and in managerd/io and managerd. A product build compiles them away; the
+ * variant built with -DRAFT_MUTANTS asks the simulator's variable, so that `sim --mutant N` shows
+ * whether the checks would find each of them (test/sim/mutants.sh, results in test/sim/README.md).
+ * The only place with this #ifdef. */
 #ifndef SKEP_MANAGERD_RAFT_MUTANT_H
 #define SKEP_MANAGERD_RAFT_MUTANT_H
 
@@ -49,7 +50,17 @@ extern int raft_mutant;
     X(32, STORE_NO_SESSIONS,  "the table of finished requests is lost in snapshots")          \
     X(33, INFLIGHT_UNLIMITED, "the limit of messages in flight is not kept")                  \
     X(34, LEADER_TRUNCATES,   "a new leader drops its uncommitted entries")                   \
-    X(35, UNFENCE_EARLY,      "a fenced member is readmitted before the entry commits")
+    X(35, UNFENCE_EARLY,      "a fenced member is readmitted before the entry commits")       \
+    X(36, WAL_NO_SYNC,        "the log is not synced")                                        \
+    X(37, NAME_NO_SYNC,       "a renamed file's directory is not synced")                     \
+    X(38, TORN_FATAL,         "a torn tail of the log is refused")                            \
+    X(39, DAMAGE_TORN,        "damage in the middle of the log is taken for a torn tail")     \
+    X(40, CHUNK_REPLAY,       "a repeated piece of a snapshot is written once more")          \
+    X(41, STATE_LATER,        "a snapshot holds a later state than its index says")           \
+    X(42, STATE_AFTER_GC,     "a new segment leaves the hard state to a record still to come")   \
+    X(43, SYNC_RETRIED,       "a failed fsync is tried again")                                \
+    X(44, WALL_TIMERS,        "timers run on the wall clock")                                 \
+    X(45, SNAP_NO_SYNC,       "a snapshot gets its name before it is synced")
 /* clang-format on */
 
 enum raft_mutants {

@@ -73,6 +73,13 @@ void sim_full_restore(struct sim *s, uint32_t node)
 
 /* ---- in and out of the product --------------------------------------------------------------- */
 
+static uint64_t loop_time_ms(const struct sim *s, uint32_t node)
+{
+    if (RAFT_MUTANT(RAFT_MUTANT_WALL_TIMERS))
+        return sim_node_now_ms(s, node) + (uint64_t)s->nodes[node].wall_offset_ns / 1000000;
+    return sim_node_now_ms(s, node);
+}
+
 void sim_full_enter(struct sim_full *f)
 {
     struct sim *s = f->s;
@@ -82,7 +89,7 @@ void sim_full_enter(struct sim_full *f)
     link_set_random(&s->entropy);
     link_set_wall_ns(WALL_START_NS + s->nodes[f->node].wall_offset_ns + (int64_t)s->now_us * 1000);
     link_set_log(s->trace);
-    link_loop_set_now(f->loop, sim_node_now_ms(s, f->node));
+    link_loop_set_now(f->loop, loop_time_ms(s, f->node));
 }
 
 static void schedule_job(struct sim_full *f)
@@ -105,7 +112,7 @@ void sim_full_leave(struct sim_full *f)
     uint32_t node = f->node;
 
     ASSERT(current == f);
-    if (f->raft != NULL && !link_loop_advance(f->loop, sim_node_now_ms(s, node)))
+    if (f->raft != NULL && !link_loop_advance(f->loop, loop_time_ms(s, node)))
         sim_fail(s, "node %u never comes to rest", node);
     sim_node_arm(s, node, link_loop_next_ms(f->loop));
     schedule_job(f);

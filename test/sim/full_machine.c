@@ -107,6 +107,9 @@ static int on_install_finish(void *ctx, uint64_t index, struct err *e)
     struct sim_snapshot *shadow;
 
     if (machine == NULL)
+        sim_fail(s, "R15: node %u gets a snapshot %llu that makes no sense", f->node,
+                 (unsigned long long)index);
+    if (machine == NULL)
         return err_set(e, ERR_CORRUPT, "snapshot %llu makes no sense", (unsigned long long)index);
     s->machine->destroy(n->machine);
     n->machine = machine;

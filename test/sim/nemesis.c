@@ -274,6 +274,11 @@ static void disturb_files(struct sim *s, uint32_t node)
         link_dir_limit(sim_full_dir(s, node), UINT64_MAX);
     if (n->up && prng_chance_ppm(&s->fault, r->rot_ppm))
         rot(s, node);
+    /* The wall clock jumps, by an hour or by years, either way: nothing may depend on it (F17). */
+    if (r->clock_error_ppm != 0 && prng_below(&s->fault, 16) == 0)
+        n->wall_offset_ns =
+            ((int64_t)prng_below(&s->fault, 2001) - 1000) *
+            (prng_below(&s->fault, 2) == 0 ? INT64_C(3600000000) : INT64_C(315360000000000));
 }
 
 void sim_nemesis_step(struct sim *s)
