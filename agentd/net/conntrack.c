@@ -1,0 +1,140 @@
+#include "agentd/net/conntrack.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <string.h>
+
+enum { TUPLE_BYTES_MAX = 128 };
+
+struct victim {
+    uint32_t id; /* network order */
+    uint16_t tuple_size;
+    uint8_t tuple[TUPLE_BYTES_MAX]; /* CTA_TUPLE_ORIG as it came */
+};
+
+struct search {
+    conntrack_match_fn *match;
+    void *ctx;
+    struct victim *victims;
+    size_t count, capacity;
+};
+
+struct tuple {
+    uint32_t source, destination;
+    uint16_t destination_port;
+    uint8_t protocol;
+};
+
+static uint32_t v4_of(const struct nlattr *a)
+{
+    return mnl_attr_get_payload_len(a) >= 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
+}
+
+static void tuple_of(const struct nlattr *outer, struct tuple *ret)
+{
+    const struct nlattr *part, *a;
+
+    memset(ret, 0, sizeof(*ret));
+    mnl_attr_for_each_nested(part, outer)
+    {
+        bool addresses = mnl_attr_get_type(part) == CTA_TUPLE_IP;
+
+        mnl_attr_for_each_nested(a, part)
+        {
+            uint16_t type = mnl_attr_get_type(a);
+
+            if (addresses && type == CTA_IP_V4_SRC)
+                ret->source = v4_of(a);
+            else if (addresses && type == CTA_IP_V4_DST)
+                ret->destination = v4_of(a);
+            else if (!addresses && type == CTA_PROTO_NUM && mnl_attr_get_payload_len(a) >= 1)
+                ret->protocol = mnl_attr_get_u8(a);
+            else if (!addresses && type == CTA_PROTO_DST_PORT && mnl_attr_get_payload_len(a) >= 2)
+                ret->destination_port = ntohs(mnl_attr_get_u16(a));
+        }
+    }
+}
+
+static void keep(struct search *s, const struct nlattr *orig, uint32_t id)
+{
+    struct victim *v;
+
+    if (mnl_attr_get_payload_len(orig) > TUPLE_BYTES_MAX)
+        return;
+    if (s->count == s->capacity) {
+        s->capacity = MAX(64, 2 * s->capacity);
+        s->victims = xrealloc_array(s->victims, s->capacity, sizeof(*v));
+    }
+    v = &s->victims[s->count++];
+    v->id = id;
+    v->tuple_size = mnl_attr_get_payload_len(orig);
+    memcpy(v->tuple, mnl_attr_get_payload(orig), v->tuple_size);
+}
+
+static int on_connection(const struct nlmsghdr *m, void *ctx)
+{
+    const struct nlattr *a, *orig = NULL, *reply = NULL;
+    struct search *s = ctx;
+    struct conntrack_flow f;
+    struct tuple there, back;
+    uint32_t id = 0;
+
+    mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+    {
+        uint16_t type = mnl_attr_get_type(a);
+
+        if (type == CTA_TUPLE_ORIG)
+            orig = a;
+        else if (type == CTA_TUPLE_REPLY)
+            reply = a;
+        else if (type == CTA_ID && mnl_attr_get_payload_len(a) >= 4)
+            id = mnl_attr_get_u32(a);
+    }
+    if (orig == NULL || reply == NULL)
+        return MNL_CB_OK;
+    tuple_of(orig, &there);
+    tuple_of(reply, &back);
+    f = (struct conntrack_flow){ .source = there.source,
+                                 .destination = there.destination,
+                                 .server = back.source,
+                                 .destination_port = there.destination_port,
+                                 .protocol = there.protocol };
+    if (s->match(s->ctx, &f))
+        keep(s, orig, id);
+    return MNL_CB_OK;
+}
+
+static struct nlmsghdr *request(char mem[KERNEL_SMALL_BYTES], uint16_t type, uint16_t flags)
+{
+    struct nlmsghdr *m = kernel_message(mem, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type), flags);
+    struct nfgenmsg *h = mnl_nlmsg_put_extra_header(m, sizeof(*h));
+
+    h->nfgen_family = AF_INET;
+    h->version = NFNETLINK_V0;
+    return m;
+}
+
+int conntrack_forget(struct kernel *netfilter, conntrack_match_fn *match, void *ctx,
+                     size_t *ret_count, struct err *e)
+{
+    struct search s = { .match = match, .ctx = ctx };
+    char mem[KERNEL_SMALL_BYTES];
+    int rc = kernel_ask(netfilter, request(mem, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_connection, &s);
+
+    for (size_t i = 0; rc == 0 && i < s.count; i++) {
+        struct nlmsghdr *m = request(mem, IPCTNL_MSG_CT_DELETE, 0);
+
+        mnl_attr_put(m, NLA_F_NESTED | CTA_TUPLE_ORIG, s.victims[i].tuple_size, s.victims[i].tuple);
+        mnl_attr_put_u32(m, CTA_ID, s.victims[i].id);
+        rc = kernel_tell(netfilter, m);
+        if (rc == -ENOENT) /* it ended by itself */
+            rc = 0;
+    }
+    free(s.victims);
+    if (rc < 0)
+        return err_errno(e, -rc, "forget connections");
+    *ret_count = s.count;
+    return 0;
+}

@@ -1,0 +1,131 @@
+#include "agentd/net/nft.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <nftables/libnftables.h>
+#include <string.h>
+
+#include "agentd/net/kernel.h"
+
+struct nft {
+    struct nft_ctx *ctx;
+    struct kernel *kernel; /* for the generation */
+};
+
+void nft_close(struct nft *n)
+{
+    if (n == NULL)
+        return;
+    if (n->ctx != NULL)
+        nft_ctx_free(n->ctx);
+    kernel_close(n->kernel);
+    free(n);
+}
+
+static int context_in(void *ctx, struct err *e)
+{
+    struct nft *n = ctx;
+
+    n->ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (n->ctx == NULL || nft_ctx_buffer_output(n->ctx) != 0 || nft_ctx_buffer_error(n->ctx) != 0)
+        return err_set(e, ERR_UNAVAILABLE, "nftables: no context");
+    return 0;
+}
+
+struct nft *nft_open(int ns, struct err *e)
+{
+    struct nft *n = xcalloc(1, sizeof(*n));
+
+    n->kernel = kernel_open(ns, NETLINK_NETFILTER, e);
+    if (n->kernel == NULL || kernel_inside(ns, context_in, n, e) < 0) {
+        nft_close(n);
+        return NULL;
+    }
+    return n;
+}
+
+/* nft's first line says what is wrong; the rest repeats the text. */
+static int failed(struct nft *n, struct err *e)
+{
+    const char *text = nft_ctx_get_error_buffer(n->ctx);
+    const char *line = strstr(text, "Error: ");
+    int width;
+
+    line = line != NULL ? line + strlen("Error: ") : text;
+    width = (int)MIN(strcspn(line, "\n"), (size_t)160);
+    return err_set(e,
+                   strstr(text, strerror(ENOENT)) != NULL    ? ERR_NOT_FOUND
+                   : strstr(text, strerror(EPERM)) != NULL   ? ERR_PERMISSION
+                   : strstr(text, strerror(ENOBUFS)) != NULL ? ERR_BUSY
+                                                             : ERR_IO,
+                   "nftables: %.*s", width, line[0] != '\0' ? line : "failed");
+}
+
+int nft_apply(struct nft *n, const char *text, struct err *e)
+{
+    int rc;
+
+    if (nft_run_cmd_from_buffer(n->ctx, text) != 0)
+        rc = failed(n, e);
+    else
+        rc = 0;
+    /* libnftables keeps what it printed until the next command. */
+    return rc;
+}
+
+int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
+{
+    CLEANUP_FREE char *command = xasprintf("list table ip %s", table);
+    json_error_t problem;
+    json_t *root, *items;
+    int rc;
+
+    nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_JSON);
+    rc = nft_run_cmd_from_buffer(n->ctx, command);
+    nft_ctx_output_set_flags(n->ctx, 0);
+    if (rc != 0)
+        return failed(n, e);
+    root = json_loads(nft_ctx_get_output_buffer(n->ctx), 0, &problem);
+    if (root == NULL)
+        return err_set(e, ERR_PROTO, "nftables: list of table %s: %s", table, problem.text);
+    items = json_object_get(root, "nftables");
+    if (!json_is_array(items)) {
+        json_decref(root);
+        return err_set(e, ERR_PROTO, "nftables: list of table %s has no objects", table);
+    }
+    *ret = json_incref(items);
+    json_decref(root);
+    return 0;
+}
+
+static int on_generation(const struct nlmsghdr *m, void *ctx)
+{
+    const struct nlattr *a;
+    uint32_t *ret = ctx;
+
+    mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(a) == NFTA_GEN_ID && mnl_attr_get_payload_len(a) >= sizeof(*ret))
+            *ret = ntohl(mnl_attr_get_u32(a));
+    }
+    return MNL_CB_OK;
+}
+
+int nft_generation(struct nft *n, uint32_t *ret, struct err *e)
+{
+    char mem[KERNEL_SMALL_BYTES];
+    struct nlmsghdr *m = kernel_message(mem, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN, 0);
+    struct nfgenmsg *h = mnl_nlmsg_put_extra_header(m, sizeof(*h));
+    uint32_t generation = 0;
+    int rc;
+
+    h->nfgen_family = AF_UNSPEC;
+    rc = kernel_ask(n->kernel, m, on_generation, &generation);
+    if (rc < 0)
+        return err_errno(e, -rc, "nftables: generation");
+    *ret = generation;
+    return 0;
+}
