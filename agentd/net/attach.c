@@ -28,8 +28,7 @@ struct work {
     bool changed;
 };
 
-/* ---- what it should have
- * -----------------------------------------------------------------------*/
+/* ---- what it should have --------------------------------------------------------------------- */
 
 static const struct plan_subnet *subnet_of(const struct net_plan *p, const struct ip *ip)
 {
@@ -121,8 +120,7 @@ static void want(struct work *w)
     entries_sort(&w->want);
 }
 
-/* ---- interfaces
- * --------------------------------------------------------------------------------*/
+/* ---- interfaces ------------------------------------------------------------------------------ */
 
 static int load(struct work *w, struct err *e)
 {
@@ -228,8 +226,7 @@ static int lo_up(struct work *w, struct err *e)
     return nl_commit_all(&w->nl, e, "set lo");
 }
 
-/* ---- addresses and routes
- * ----------------------------------------------------------------------*/
+/* ---- addresses and routes -------------------------------------------------------------------- */
 
 static bool is_ours(void *ctx, uint8_t kind, int device)
 {

@@ -118,8 +118,7 @@ void entries_add_rule(struct entries *s, uint32_t preference, const struct ip *s
     memcpy(x->key, source->bytes, sizeof(x->key));
 }
 
-/* ---- text
- * --------------------------------------------------------------------------------------*/
+/* ---- text ------------------------------------------------------------------------------------ */
 
 const char *entry_what(const struct entry *x)
 {
@@ -206,8 +205,7 @@ const char *entry_format(const struct entry *x, const struct entry_diff *names,
     return ret;
 }
 
-/* ---- difference
- * --------------------------------------------------------------------------------*/
+/* ---- difference ------------------------------------------------------------------------------ */
 
 struct programming {
     struct nl *n;

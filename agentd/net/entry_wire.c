@@ -19,8 +19,7 @@ static uint16_t bytes_of(uint8_t family)
     return family == IP_V6 ? 16 : 4;
 }
 
-/* ---- writing
- * -----------------------------------------------------------------------------------*/
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put_address(struct nl *n, const struct entry *x, bool add, uint32_t tag)
 {
@@ -150,8 +149,7 @@ void entry_put(struct nl *n, const struct entry *x, bool add, uint32_t tag)
     }
 }
 
-/* ---- reading
- * -----------------------------------------------------------------------------------*/
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct load {
     struct entries *s;

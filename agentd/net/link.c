@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- reading
- * -----------------------------------------------------------------------------------*/
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void copy_text(char *to, size_t size, const struct nlattr *a)
 {
@@ -201,8 +200,7 @@ const struct link *links_by_tag(const struct links *l, const char *id)
     return NULL;
 }
 
-/* ---- writing
- * -----------------------------------------------------------------------------------*/
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put_mac(struct nlmsghdr *h, const uint8_t *mac)
 {

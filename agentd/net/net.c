@@ -9,8 +9,7 @@
 #include "agentd/net/netns.h"
 #include "common/log.h"
 
-/* ---- life
- * --------------------------------------------------------------------------------------*/
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void pick_balancer(struct net *n)
 {
@@ -160,8 +159,7 @@ void net_clear(struct net *n)
     log_info("net.cleared", "dir=%s", n->pin_dir);
 }
 
-/* ---- what the managers say
- * ---------------------------------------------------------------------*/
+/* ---- what the managers say ------------------------------------------------------------------- */
 
 void net_set_identity(struct net *n, const char *node_id)
 {

@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the way to the other nodes
- * ----------------------------------------------------------------*/
+/* ---- the way to the other nodes -------------------------------------------------------------- */
 
 struct way {
     uint32_t device, mtu;
@@ -98,8 +97,7 @@ static uint32_t find_mtu(struct net *n)
     return least;
 }
 
-/* ---- description
- * -------------------------------------------------------------------------------*/
+/* ---- description ----------------------------------------------------------------------------- */
 
 /* A network that waits for the managers is no fault of this host; that it cannot encrypt is told by
  * NodeNetwork.encryption. */

@@ -20,6 +20,7 @@ enum {
     NET_CHECK_MS = 5000, /* every network is compared with the kernel so often */
     NET_SETTLE_MS = 200, /* after an event, until the next look: events come in groups */
     NET_PAUSE_MS = 1000, /* between two looks for the sake of events */
+    NET_POLL_MS = 1000,  /* whether anybody touched nftables */
     NET_TICK_BUDGET_MS = 30,
 };
 
@@ -38,6 +39,7 @@ struct network {
     const struct net_plan *plan; /* NULL, or valid while plan_epoch is the net's */
     uint64_t plan_epoch;
     uint64_t checked_ms, event_ms; /* event_ms 0: nothing happened */
+    uint32_t generation;           /* of R's nftables when they were looked at */
     bool overlap_told;
     char error[ERR_MESSAGE_BYTES_MAX];
 };
@@ -81,7 +83,8 @@ struct net {
     uint8_t used[(PLACE_INDEX_MAX + 8) / 8]; /* indices */
     bool pins_swept; /* namespaces of networks that are no more were removed */
     bool egress_ready, ingress_ready;
-    uint64_t host_checked_ms, host_event_ms;
+    uint64_t host_checked_ms, host_event_ms, polled_ms;
+    uint32_t host_generation;
     size_t cursor;
     struct loop_timer tick;
     char host_error[ERR_MESSAGE_BYTES_MAX];
@@ -111,6 +114,9 @@ void networks_learn_owners(struct net *n);
 void tasks_free(struct net *n);
 /* Attaches again what lost its interface, and looks into the namespaces from time to time. */
 void tasks_check(struct net *n, const struct network *w, uint64_t now_ms);
+
+/* Tells of those that have no interface. */
+void tasks_tell(const struct net *n, const struct network *w, struct differences *d);
 
 /* ---- net_watch.c ---- */
 

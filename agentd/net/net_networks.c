@@ -8,8 +8,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
-/* ---- the set of networks
- * -----------------------------------------------------------------------*/
+/* ---- the set of networks --------------------------------------------------------------------- */
 
 /* Where id is, or belongs. */
 static size_t place_of(const struct net *n, const char *id)
@@ -97,8 +96,7 @@ const struct net_plan *network_plan(struct network *w)
     return w->plan;
 }
 
-/* ---- the links to the host
- * ---------------------------------------------------------------------*/
+/* ---- the links to the host ------------------------------------------------------------------- */
 
 /* A network keeps the index of the link that stands, across restarts. */
 void networks_learn_owners(struct net *n)
@@ -149,8 +147,7 @@ static int take_index(struct network *w, struct err *e)
     return err_set(e, ERR_NO_SPACE, "no link to the host is free");
 }
 
-/* ---- one network
- * -------------------------------------------------------------------------------*/
+/* ---- one network ----------------------------------------------------------------------------- */
 
 static int open_parts(struct network *w, struct err *e)
 {
@@ -242,8 +239,7 @@ static void network_sync(struct network *w)
     n->change_pending = true;
 }
 
-/* ---- the host
- * ----------------------------------------------------------------------------------*/
+/* ---- the host -------------------------------------------------------------------------------- */
 
 static int apply_egress(struct net *n, struct err *e)
 {
@@ -323,8 +319,7 @@ static void sync_host(struct net *n)
     n->stats.failures += rc < 0;
 }
 
-/* ---- all
- * ---------------------------------------------------------------------------------------*/
+/* ---- all ------------------------------------------------------------------------------------- */
 
 /* A pin that no network of the tables has: of a network that ended while no agent was there. Names
  * with a dot are the balancer's, which goes with its network. */

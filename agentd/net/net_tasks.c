@@ -9,8 +9,7 @@
 #include "common/assert.h"
 #include "common/log.h"
 
-/* ---- records
- * -----------------------------------------------------------------------------------*/
+/* ---- records --------------------------------------------------------------------------------- */
 
 static void attachment_free(struct attachment *a)
 {
@@ -70,8 +69,7 @@ static void remember(struct net *n, const struct net_task *t, pid_t pid, uint64_
     n->attachments[n->attachment_count++] = a;
 }
 
-/* ---- attaching
- * ---------------------------------------------------------------------------------*/
+/* ---- attaching ------------------------------------------------------------------------------- */
 
 static bool has_endpoint(const struct net_plan *p, const char *task_id)
 {
@@ -171,8 +169,7 @@ void net_keep_only(struct net *n, bool (*has)(void *ctx, const char *task_id), v
     }
 }
 
-/* ---- healing
- * -----------------------------------------------------------------------------------*/
+/* ---- healing --------------------------------------------------------------------------------- */
 
 /* The process may be gone, its pid another's: then its container's end will be told. */
 static void check_one(struct net *n, struct attachment *a, bool lost)
@@ -214,8 +211,19 @@ void tasks_check(struct net *n, const struct network *w, uint64_t now_ms)
     }
 }
 
-/* ---- names
- * -------------------------------------------------------------------------------------*/
+void tasks_tell(const struct net *n, const struct network *w, struct differences *d)
+{
+    for (size_t i = 0; i < n->attachment_count; i++) {
+        const struct attachment *a = n->attachments[i];
+
+        for (size_t k = 0; k < a->network_count; k++)
+            if (strcmp(a->networks[k]->network_id, w->id) == 0 &&
+                overlay_task_link(w->overlay, a->task_id) == 0)
+                differences_add(d, "link", "missing", "of task %s", a->task_id);
+    }
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The gateway of the subnet that one of the addresses is in. */
 static bool gateway_of(const Skep__NetworkHead *h, const Skep__NetworkAttachment *a, struct ip *ret)

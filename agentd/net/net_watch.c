@@ -9,8 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-/* ---- events
- * ------------------------------------------------------------------------------------*/
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct own { /* ports of sockets whose changes are ours */
     uint32_t router, host;
@@ -73,8 +72,7 @@ void watch_forget(struct network *w)
     nl_close(&w->monitor);
 }
 
-/* ---- looking
- * -----------------------------------------------------------------------------------*/
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static void told(struct net *n, const struct differences *d, size_t count, const char *network)
 {
@@ -84,6 +82,32 @@ static void told(struct net *n, const struct differences *d, size_t count, const
                  d->items[i]->what, d->items[i]->object, d->items[i]->problem);
     if (count > 8)
         log_warn("net.repair", "network=%s count=%zu", network, count);
+}
+
+/* Asking for the generation is much cheaper than hearing of every element that we add ourselves. */
+static bool generation_moved(struct nft *nft, uint32_t *seen)
+{
+    uint32_t now = 0;
+    struct err e = { 0 };
+
+    if (nft_generation(nft, &now, &e) < 0 || now == *seen)
+        return false;
+    *seen = now;
+    return true;
+}
+
+static void poll_generations(struct net *n, uint64_t now_ms)
+{
+    n->polled_ms = now_ms;
+    if (generation_moved(n->egress.nft, &n->host_generation) && n->host_event_ms == 0)
+        n->host_event_ms = now_ms;
+    for (size_t i = 0; i < n->network_count; i++) {
+        struct network *w = n->networks[i];
+
+        if (w->overlay != NULL && generation_moved(w->overlay->nft, &w->generation) &&
+            w->event_ms == 0)
+            w->event_ms = now_ms;
+    }
 }
 
 static int look(struct network *w, const struct net_plan *p, struct differences *d, size_t *count,
@@ -125,6 +149,7 @@ static void network_check(struct network *w, uint64_t now_ms)
         return;
     }
     tasks_check(n, w, now_ms);
+    (void)generation_moved(w->overlay->nft, &w->generation); /* by ourselves */
 }
 
 static void host_check(struct net *n, uint64_t now_ms)
@@ -159,6 +184,7 @@ static void host_check(struct net *n, uint64_t now_ms)
         log_warn("net.failed", "error=\"%s\" retry=yes", err_message(&e, rc));
         n->egress_ready = n->ingress_ready = false;
     }
+    (void)generation_moved(n->egress.nft, &n->host_generation);
     describe_update(n, true);
 }
 
@@ -183,6 +209,8 @@ static void on_tick(void *ctx, uint64_t loop_ms)
     for (size_t i = 0; n->host_event_ms != 0 && i < n->network_count; i++)
         if (n->networks[i]->event_ms == 0)
             n->networks[i]->event_ms = n->host_event_ms;
+    if (began - n->polled_ms >= NET_POLL_MS)
+        poll_generations(n, began);
     if (is_due(n->host_event_ms, n->host_checked_ms, began))
         host_check(n, began);
     for (size_t i = 0, count = n->network_count; i < count && n->network_count > 0; i++) {
@@ -217,8 +245,7 @@ void watch_stop(struct net *n)
     nl_close(&n->host_monitor);
 }
 
-/* ---- asked by people
- * ---------------------------------------------------------------------------*/
+/* ---- asked by people ------------------------------------------------------------------------- */
 
 static void check_network(struct net *n, struct network *w)
 {
@@ -234,6 +261,8 @@ static void check_network(struct net *n, struct network *w)
         return;
     }
     rc = overlay_check(w->overlay, p, false, &n->check, &found, &e);
+    if (rc == 0)
+        tasks_tell(n, w, &n->check);
     if (rc == 0 && w->balancer != NULL)
         rc = n->balancer->check(w->balancer, p, false, &n->check, &e);
     if (rc < 0)

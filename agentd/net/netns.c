@@ -163,8 +163,7 @@ void netns_leave(int previous)
     (void)close(previous);
 }
 
-/* ---- settings
- * ----------------------------------------------------------------------------------*/
+/* ---- settings -------------------------------------------------------------------------------- */
 
 /* 1: it differed, and was written if asked to. */
 static int setting_apply(const struct netns_setting *s, bool write_it, struct err *e)

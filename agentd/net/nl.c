@@ -77,8 +77,7 @@ void nl_close(struct nl *n)
     n->fd = -1;
 }
 
-/* ---- errors
- * ------------------------------------------------------------------------------------*/
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static int on_text(const struct nlattr *a, void *ctx)
 {
@@ -120,8 +119,7 @@ static int error_set(struct err *e, int error, const char *text, const char *wha
                    text[0] != '\0' ? ")" : "");
 }
 
-/* ---- batches
- * -----------------------------------------------------------------------------------*/
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static void batch_failed(struct nl *n, uint32_t index, int error, const char *text)
 {
@@ -252,8 +250,7 @@ int nl_commit_all(struct nl *n, struct err *e, const char *format, ...)
     return error_set(e, r->error, r->text, what);
 }
 
-/* ---- questions
- * ---------------------------------------------------------------------------------*/
+/* ---- questions ------------------------------------------------------------------------------- */
 
 struct nlmsghdr *nl_request(struct nl_request *r, uint16_t type, uint16_t flags, const void *header,
                             size_t header_size)
@@ -334,8 +331,7 @@ int nl_ask(struct nl *n, struct nl_request *r, nl_message_fn *fn, void *ctx, str
     return error == 0 ? 0 : err_errno(e, error, "netlink");
 }
 
-/* ---- listening
- * ---------------------------------------------------------------------------------*/
+/* ---- listening ------------------------------------------------------------------------------- */
 
 int nl_monitor_open(struct nl *n, int protocol, int netns_fd, const unsigned *groups, size_t count,
                     struct err *e)

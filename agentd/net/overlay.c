@@ -113,8 +113,7 @@ void overlay_doubt(struct overlay *o)
     o->devices_known = false;
 }
 
-/* ---- programming
- * -------------------------------------------------------------------------------*/
+/* ---- programming ----------------------------------------------------------------------------- */
 
 /* What leaves to the host has the link's address, so that networks may have the same subnets; what
  * the host sent in keeps its own. An internal network answers only. */

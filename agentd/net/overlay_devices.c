@@ -64,8 +64,7 @@ int overlay_links_load(struct overlay *o, struct err *e)
     return 0;
 }
 
-/* ---- vxlan0
- * ------------------------------------------------------------------------------------*/
+/* ---- vxlan0 ---------------------------------------------------------------------------------- */
 
 /* An address of this host's namespace can be bound. */
 static bool is_local(const struct overlay_host *h, const struct ip *ip)
@@ -173,8 +172,7 @@ static int check_vxlan(struct overlay *o, const struct net_plan *p, struct overl
     return nl_commit_all(&o->nl, e, "set " PLACE_VXLAN);
 }
 
-/* ---- the link to the host
- * ----------------------------------------------------------------------*/
+/* ---- the link to the host -------------------------------------------------------------------- */
 
 static int uplink_make(struct overlay *o, const struct link *old, const struct link *old_host,
                        struct err *e)
@@ -251,8 +249,7 @@ static int check_uplink(struct overlay *o, struct overlay_look *look, struct err
     return look->repair ? uplink_set(o, up, &host, e) : 0;
 }
 
-/* ---- tasks' links
- * ------------------------------------------------------------------------------*/
+/* ---- tasks' links ---------------------------------------------------------------------------- */
 
 static const struct netns_setting task_settings[] = {
     { .path = "ipv4/conf/%s/proxy_arp", .value = "1" },
@@ -336,8 +333,7 @@ void overlay_remove_task(struct overlay *o, const char *task_id)
         o->links.count = 0; /* the next look loads them */
 }
 
-/* ---- all
- * ---------------------------------------------------------------------------------------*/
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static int check_lo(struct overlay *o, struct overlay_look *look, struct err *e)
 {

@@ -15,8 +15,7 @@ struct maker {
     size_t peer_count;
 };
 
-/* ---- the network and its nodes
- * -----------------------------------------------------------------*/
+/* ---- the network and its nodes --------------------------------------------------------------- */
 
 static void make_subnets(struct maker *m, const Skep__NetworkHead *h)
 {
@@ -114,8 +113,7 @@ static int32_t find_peer(const struct maker *m, const char *node_id)
     return p != NULL ? (int32_t)(p - m->peers) : -2;
 }
 
-/* ---- tasks
- * -------------------------------------------------------------------------------------*/
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 static enum plan_state state_of(const Skep__NetworkEndpoint *x)
 {
@@ -170,8 +168,7 @@ static void make_peers(struct maker *m, struct plan_endpoint *endpoints)
     m->p->peer_count = kept;
 }
 
-/* ---- services and ports
- * ------------------------------------------------------------------------*/
+/* ---- services and ports ---------------------------------------------------------------------- */
 
 static int backend_by_address(const void *a, const void *b)
 {

@@ -20,8 +20,7 @@
 
 enum { COMMAND_BYTES = 2048, WAIT_MS = 60000 };
 
-/* ---- commands
- * ----------------------------------------------------------------------------------*/
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static pid_t spawn_sh(int ns, const char *command, int out)
 {
@@ -79,8 +78,7 @@ const char *netns_read(struct nethosts *h, int ns, const char *format, ...)
     return text;
 }
 
-/* ---- hosts
- * -------------------------------------------------------------------------------------*/
+/* ---- hosts ----------------------------------------------------------------------------------- */
 
 static int new_ns(const struct nethosts *h)
 {
@@ -222,8 +220,7 @@ void nethosts_run_ms(struct nethosts *h, uint32_t ms)
         ASSERT(loop_run_once(h->loop, 10, &e) == 0);
 }
 
-/* ---- tasks
- * -------------------------------------------------------------------------------------*/
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 struct nettask *nettask_start(struct nethosts *h)
 {
