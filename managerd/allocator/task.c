@@ -214,14 +214,14 @@ static bool fill_addresses(struct allocator *a, struct plan *p, char *reason)
     return true;
 }
 
-/* What the last run has said is not said again. */
+/* What the last run has said is not said again, and stays while it is only a matter of time. */
 static void explain(const struct core_env *env, const Skep__Task *t, char *reason,
                     struct store_tx *tx)
 {
     Skep__TaskDelta d = SKEP__TASK_DELTA__INIT;
     Skep__TaskStatus status = SKEP__TASK_STATUS__INIT;
 
-    if (strcmp(t->status->error, reason) == 0)
+    if (reason[0] == '\0' || strcmp(t->status->error, reason) == 0)
         return;
     status.timestamp = env->wall_ns;
     status.state = SKEP__TASK_STATE__TASK_NEW;

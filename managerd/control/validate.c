@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/ip.h"
 #include "common/message.h"
 #include "common/text.h"
 #include "managerd/control/defaults.h"
@@ -329,6 +330,32 @@ static int check_engine(const Skep__EngineDescription *engine, struct err *e)
                    : rc;
 }
 
+static int check_node_network(const Skep__NodeNetwork *n, struct err *e)
+{
+    struct ip ip;
+    struct ip_net net;
+
+    if (n == NULL)
+        return 0;
+    if (n->data_path_address[0] != '\0' && ip_parse(n->data_path_address, &ip, NULL) < 0)
+        return err_set(e, ERR_INVALID, "network.data_path_address: \"%.64s\" is not an address",
+                       n->data_path_address);
+    int rc = validate_line("network.balancer", n->balancer, 64, e);
+    if (rc == 0)
+        rc = validate_line("network.encryption", n->encryption, 64, e);
+    if (rc == 0)
+        rc = validate_line("network.error", n->error, 4096, e);
+    if (rc == 0 && n->mtu > 65535)
+        rc = err_set(e, ERR_INVALID, "network.mtu: %u is more than 65535", n->mtu);
+    if (rc == 0)
+        rc = validate_count("network.routes", n->n_routes, DESCRIPTION_LIST_MAX, e);
+    for (size_t i = 0; rc == 0 && i < n->n_routes; i++) {
+        if (ip_net_parse(n->routes[i], &net, NULL) < 0)
+            rc = err_set(e, ERR_INVALID, "network.routes: \"%.64s\" is no subnet", n->routes[i]);
+    }
+    return rc;
+}
+
 static int check_capacity(const Skep__Resources *r, struct err *e)
 {
     if (r == NULL)
@@ -357,5 +384,7 @@ int control_validate_description(const Skep__NodeDescription *d, struct err *e)
     }
     if (rc == 0)
         rc = check_capacity(d->resources, e);
+    if (rc == 0)
+        rc = check_node_network(d->network, e);
     return rc == 0 ? check_engine(d->engine, e) : rc;
 }

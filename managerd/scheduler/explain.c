@@ -16,6 +16,7 @@ static const struct {
     [SCHEDULER_PLUGIN] = { "plugin", "missing plugin on ", "" },
     [SCHEDULER_CONSTRAINT] = { "constraint", "scheduling constraints not satisfied on ", "" },
     [SCHEDULER_PLATFORM] = { "platform", "unsupported platform on ", "" },
+    [SCHEDULER_NETWORK] = { "network", "no overlay networks on ", "" },
     [SCHEDULER_HOST_PORT] = { "host port", "host-mode port already in use on ", "" },
     [SCHEDULER_MAX_REPLICAS] = { "max replicas", "max replicas per node limit exceed", "" },
 };
@@ -33,7 +34,8 @@ static void append(char *text, const char *piece)
     (void)snprintf(text + used, TEXT_BYTES_MAX - used, "%s", piece);
 }
 
-static void append_filter(char *text, enum scheduler_filter filter, size_t count)
+static void append_filter(char *text, enum scheduler_filter filter, size_t count,
+                          const char *network_error)
 {
     char nodes[32];
 
@@ -42,19 +44,23 @@ static void append_filter(char *text, enum scheduler_filter filter, size_t count
     if (filter != SCHEDULER_MAX_REPLICAS)
         append(text, nodes);
     append(text, words[filter].after);
+    if (filter == SCHEDULER_NETWORK && network_error != NULL && network_error[0] != '\0') {
+        append(text, ": ");
+        append(text, network_error);
+    }
 }
 
-char *explain_one(enum scheduler_filter filter)
+char *explain_one(enum scheduler_filter filter, const char *network_error)
 {
     char *text = xcalloc(1, TEXT_BYTES_MAX);
 
     ASSERT(filter > SCHEDULER_PASS && filter < SCHEDULER_FILTER_COUNT);
-    append_filter(text, filter, 1);
+    append_filter(text, filter, 1, network_error);
     return text;
 }
 
 /* Parts in order of decreasing count; equal counts in the order of the filters. */
-char *explain_text(const size_t nodes[SCHEDULER_FILTER_COUNT])
+char *explain_text(const size_t nodes[SCHEDULER_FILTER_COUNT], const char *network_error)
 {
     char *text = xcalloc(1, TEXT_BYTES_MAX);
     size_t left[SCHEDULER_FILTER_COUNT], parts = 0;
@@ -71,7 +77,7 @@ char *explain_text(const size_t nodes[SCHEDULER_FILTER_COUNT])
         if (most == SCHEDULER_PASS)
             break;
         append(text, parts++ == 0 ? " (" : "; ");
-        append_filter(text, (enum scheduler_filter)most, left[most]);
+        append_filter(text, (enum scheduler_filter)most, left[most], network_error);
         left[most] = 0;
     }
     if (parts > 0)

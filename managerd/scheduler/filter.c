@@ -44,6 +44,21 @@ static bool rules_fit(const struct needs *needs, const Skep__Node *node)
     return true;
 }
 
+const char *network_error(const struct needs *needs, const Skep__Node *node)
+{
+    const Skep__NodeNetwork *n = node->description != NULL ? node->description->network : NULL;
+
+    if (!needs->overlay)
+        return NULL;
+    if (n == NULL)
+        return "the agent does not offer any";
+    if (n->error[0] != '\0')
+        return n->error;
+    if (needs->encrypted && n->encryption[0] == '\0')
+        return "the kernel has neither WireGuard nor ESP for encrypted ones";
+    return NULL;
+}
+
 static enum scheduler_filter ask_static(const struct scheduler *s, const struct group *g,
                                         const struct snode *n)
 {
@@ -53,7 +68,9 @@ static enum scheduler_filter ask_static(const struct scheduler *s, const struct 
         return SCHEDULER_PLUGIN;
     if (!rules_fit(&g->needs, n->object))
         return SCHEDULER_CONSTRAINT;
-    return node_platform_match(g->needs.placement, n->object) ? SCHEDULER_PASS : SCHEDULER_PLATFORM;
+    if (!node_platform_match(g->needs.placement, n->object))
+        return SCHEDULER_PLATFORM;
+    return network_error(&g->needs, n->object) == NULL ? SCHEDULER_PASS : SCHEDULER_NETWORK;
 }
 
 enum scheduler_filter filter_static(struct scheduler *s, struct group *g, const struct snode *n)
@@ -159,6 +176,17 @@ enum scheduler_filter filter_all(const struct scheduler *s, const struct group *
     if (fixed == SCHEDULER_PASS || use == SCHEDULER_PASS)
         return fixed != SCHEDULER_PASS ? fixed : use;
     return MIN(fixed, use); /* the enum is in the order of asking */
+}
+
+const char *filter_network_error(const struct scheduler *s, const struct group *g)
+{
+    for (size_t i = 0; i < s->nodes.capacity; i++) {
+        const struct snode *n = s->nodes.nodes[i];
+
+        if (n != NULL && ask_static(s, g, n) == SCHEDULER_NETWORK)
+            return network_error(&g->needs, n->object);
+    }
+    return "";
 }
 
 void filter_count(const struct scheduler *s, const struct group *g,

@@ -94,12 +94,34 @@ static void learn_volumes(struct needs *n, const Skep__ContainerSpec *c)
     }
 }
 
-static void learn_needs(struct needs *n, const Skep__ServiceSpec *spec)
+static void learn_network(struct needs *n, const Skep__Network *network)
+{
+    const Skep__Driver *driver = network != NULL ? network->spec->driver : NULL;
+
+    if (driver == NULL || strcmp(driver->name, "overlay") != 0)
+        return;
+    n->overlay = true;
+    n->encrypted |= network->n_keys > 0;
+}
+
+/* Ports in the routing mesh mean an address in the ingress network. A network's driver and keys
+ * never change while a task uses it. */
+static void learn_networks(struct needs *n, const Skep__ServiceSpec *spec, const struct store *s)
+{
+    for (size_t i = 0; spec->task != NULL && i < spec->task->n_networks; i++)
+        learn_network(n, (const Skep__Network *)store_get(s, SKEP__KIND__KIND_NETWORK,
+                                                          spec->task->networks[i]->target));
+    for (size_t i = 0; spec->endpoint != NULL && i < spec->endpoint->n_ports; i++)
+        n->overlay |= spec->endpoint->ports[i]->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS;
+}
+
+static void learn_needs(struct needs *n, const Skep__ServiceSpec *spec, const struct store *s)
 {
     const Skep__TaskSpec *task = spec->task;
 
     n->log_driver = "";
     learn_ports(n, spec->endpoint);
+    learn_networks(n, spec, s);
     if (task != NULL) {
         learn_placement(n, task->placement);
         learn_resources(n, task->resources);
@@ -179,7 +201,7 @@ struct group *group_get(struct scheduler *s, const char *service_id, uint64_t sp
     g->needs.log_driver = "";
     if (r != NULL) {
         g->revision = object_ref(r);
-        learn_needs(&g->needs, r->spec);
+        learn_needs(&g->needs, r->spec, s->store);
     }
     map_add(&s->groups, g->hash, g);
     return g;

@@ -124,7 +124,8 @@ struct needs {
         enum node_property property;
         const char *label;
     } preferences[PREFERENCES_MAX];
-    bool bounded; /* a node may be full: needs something that runs out */
+    bool overlay, encrypted; /* networks that the node's agent has to program */
+    bool bounded;            /* a node may be full: needs something that runs out */
 };
 
 struct group {
@@ -196,7 +197,7 @@ uint32_t snode_failures(const struct snode *n, uint64_t group_hash, int64_t now_
 
 /* ---- filters ---- */
 
-/* What the node is: Ready, Plugin, Constraint, Platform; cached until the node changes. */
+/* What the node is: Ready, Plugin, Constraint, Platform, Network; cached until the node changes. */
 enum scheduler_filter filter_static(struct scheduler *s, struct group *g, const struct snode *n);
 /* What is left on the node: Resource, HostPort, MaxReplicas. allowance: tasks of the service that
  * do not count. */
@@ -224,9 +225,13 @@ struct snode *few_take(struct scheduler *s, struct group *g, int64_t now_ns);
 
 /* ---- words ---- */
 
+/* Why the node cannot take part in the networks that g needs; NULL when it can. */
+const char *network_error(const struct needs *needs, const Skep__Node *node);
+/* The first such reason of a node that only its networks keep out; "" when there is none. */
+const char *filter_network_error(const struct scheduler *s, const struct group *g);
 /* malloc'ed: "no suitable node (…)". */
-char *explain_text(const size_t nodes[SCHEDULER_FILTER_COUNT]);
+char *explain_text(const size_t nodes[SCHEDULER_FILTER_COUNT], const char *network_error);
 /* Without the frame, for a task whose node is given. */
-char *explain_one(enum scheduler_filter filter);
+char *explain_one(enum scheduler_filter filter, const char *network_error);
 
 #endif

@@ -415,7 +415,7 @@ static void verify(const struct round *r, struct item *item)
     }
     item->group->blocked_by_use = item->group->blocked_by_use || filter == SCHEDULER_RESOURCE ||
                                   filter == SCHEDULER_HOST_PORT || filter == SCHEDULER_MAX_REPLICAS;
-    char *why = explain_one(filter);
+    char *why = explain_one(filter, network_error(&item->group->needs, n->object));
     if (hash_str(why, 0) != item->text_hash)
         explain(r, item, why);
     free(why);
@@ -429,7 +429,8 @@ static void explain_group(const struct round *r, struct group *g)
     size_t nodes[SCHEDULER_FILTER_COUNT];
 
     filter_count(r->s, g, nodes);
-    char *why = explain_text(nodes);
+    char *why =
+        explain_text(nodes, nodes[SCHEDULER_NETWORK] > 0 ? filter_network_error(r->s, g) : "");
     uint64_t hash = hash_str(why, 0);
     g->explain_at_ms = CORE_NEVER;
     for (struct list *l = g->waiting.next; l != &g->waiting; l = l->next) {

@@ -10,6 +10,8 @@
  * DEVIATION: with max_replicas, a new task may join a full node when it replaces one of its own
  *   slot there; else a start-first update of a full service could never begin.
  * DEVIATION: nodes that report themselves degraded come last.
+ * DEVIATION: tasks with overlay networks, or ports in the routing mesh, go only to nodes that can
+ *   program them; SwarmKit finds out when the task fails there.
  * DEVIATION: failures are taken from the tasks' recorded times, so that a new leader knows them.
  * DEVIATION: an explanation that is already on a task is refreshed at most every 5 seconds.
  * Loop thread only. */
@@ -40,6 +42,7 @@ enum scheduler_filter {
     SCHEDULER_PLUGIN,
     SCHEDULER_CONSTRAINT,
     SCHEDULER_PLATFORM,
+    SCHEDULER_NETWORK,
     SCHEDULER_HOST_PORT,
     SCHEDULER_MAX_REPLICAS,
     SCHEDULER_FILTER_COUNT,

@@ -50,8 +50,16 @@ uint64_t core_rig_run(struct core_rig *r)
         if (store_tx_action_count(r->f.tx) == 0)
             return next;
         ASSERT(r->transactions < 1000);
-        r->ops->on_result(r->core, fixture_apply(&r->f, forward, r));
+        (void)core_rig_land(r);
     }
+}
+
+int core_rig_land(struct core_rig *r)
+{
+    int rc = fixture_apply(&r->f, forward, r);
+
+    r->ops->on_result(r->core, rc);
+    return rc;
 }
 
 void core_rig_apply(struct core_rig *r)

@@ -25,6 +25,9 @@ void core_rig_start(struct core_rig *r);
 uint64_t core_rig_run(struct core_rig *r);
 /* One run whose transaction is left in r->f.tx. */
 uint64_t core_rig_decide(struct core_rig *r);
+/* Applies what is left in r->f.tx as the core's own; it may be refused. Returns what the core was
+ * told. */
+int core_rig_land(struct core_rig *r);
 /* Applies r->f.tx as somebody else's transaction; it must not be refused. */
 void core_rig_apply(struct core_rig *r);
 void core_rig_add(struct core_rig *r, const void *object);

@@ -92,24 +92,27 @@ static int by_text(const void *a, const void *b)
     return strcmp(((const struct given *)a)->text, ((const struct given *)b)->text);
 }
 
-int cluster_rules_addresses(const struct world *w, struct err *e)
+int cluster_rules_given(const struct store *s, struct err *e)
 {
     struct givens g = { 0 };
     int rc = 0;
 
-    if (w->allocator == NULL)
-        return 0;
-    gather(w->store, &g);
+    gather(s, &g);
     if (g.count > 1)
         qsort(g.list, g.count, sizeof(*g.list), by_text);
     for (size_t i = 1; i < g.count && rc == 0; i++) {
         if (strcmp(g.list[i - 1].text, g.list[i].text) == 0)
-            rc = err_set(e, ERR_INTERNAL,
-                         "O4: %s is given twice, to %s and %s, at %" PRIu64 " ms, index %" PRIu64,
-                         g.list[i].text, g.list[i - 1].owner, g.list[i].owner, w->now_ms, w->index);
+            rc =
+                err_set(e, ERR_INTERNAL, "O4: %s is given twice, to %s and %s, at version %" PRIu64,
+                        g.list[i].text, g.list[i - 1].owner, g.list[i].owner, store_version(s));
     }
     free(g.list);
     return rc;
+}
+
+int cluster_rules_addresses(const struct world *w, struct err *e)
+{
+    return w->allocator != NULL ? cluster_rules_given(w->store, e) : 0;
 }
 
 /* The allocator's choices in flight are not in the store yet. */

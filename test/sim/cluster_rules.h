@@ -9,6 +9,7 @@ int cluster_rules_always(const struct world *w, struct err *e) MUST_CHECK;
 /* One change: states and nodes of tasks. */
 int cluster_rules_change(const struct store_event *ev, struct err *e) MUST_CHECK;
 /* O4, after every transaction: nothing is given twice. O(objects). */
+int cluster_rules_given(const struct store *s, struct err *e) MUST_CHECK;
 int cluster_rules_addresses(const struct world *w, struct err *e) MUST_CHECK;
 /* O4: the allocator's memory is what the store says. Nothing to say while its transaction is in
  * flight. O(objects). */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "test/lib/core_rig.h"
+#include "test/lib/spec_text.h"
 
 #define S(x) SKEP__TASK_STATE__TASK_##x
 
@@ -231,6 +232,82 @@ START_TEST(a_refusal_has_words)
 }
 END_TEST
 
+static void offer_network(Skep__Node *n, const char *error, const char *encryption)
+{
+    n->description->network = ARENA_NEW(&rig.f.arena, Skep__NodeNetwork);
+    skep__node_network__init(n->description->network);
+    n->description->network->error = fixture_str(&rig.f, error);
+    n->description->network->encryption = fixture_str(&rig.f, encryption);
+}
+
+static void add_network(const char *id, bool encrypted)
+{
+    Skep__Network n = SKEP__NETWORK__INIT;
+    Skep__NetworkKey key = SKEP__NETWORK_KEY__INIT, *keys = &key;
+
+    n.id = (char *)id;
+    spec_set(&n.base, &rig.f.arena, arena_printf(&rig.f.arena, "spec.annotations.name=%s", id));
+    spec_set(&n.base, &rig.f.arena, "spec.driver.name=overlay");
+    n.keys = &keys;
+    n.n_keys = encrypted;
+    core_rig_add(&rig, &n);
+}
+
+/* What the node's agent says about overlay networks decides for tasks that have one. */
+static const struct network_case {
+    const char *why, *network;
+    bool publishes;
+    const char *error; /* of the only node; NULL: it offers no networks */
+    const char *encryption, *want;
+} network_cases[] = {
+    { "none needed", "", false, NULL, "", "" },
+    { "offered", "front", false, "", "", "" },
+    { "not offered", "front", false, NULL, "",
+      "no suitable node (no overlay networks on 1 node: the agent does not offer any)" },
+    { "broken", "front", false, "no vxlan in the kernel", "",
+      "no suitable node (no overlay networks on 1 node: no vxlan in the kernel)" },
+    { "the routing mesh needs one, too", "", true, "no vxlan in the kernel", "",
+      "no suitable node (no overlay networks on 1 node: no vxlan in the kernel)" },
+    { "encrypted", "secret", false, "", "esp", "" },
+    { "no encryption", "secret", false, "", "",
+      "no suitable node (no overlay networks on 1 node: the kernel has neither WireGuard nor ESP "
+      "for encrypted ones)" },
+    { "unencrypted ones need none", "front", false, "", "", "" },
+};
+
+START_TEST(networks_of_the_node)
+{
+    const struct network_case *c = &network_cases[_i];
+    Skep__Service *web = service("web");
+    Skep__Node *n = fixture_node(&rig.f, "n1", "n1");
+
+    add_network("front", false);
+    add_network("secret", true);
+    if (c->error != NULL)
+        offer_network(n, c->error, c->encryption);
+    core_rig_add(&rig, n);
+    if (c->network[0] != '\0')
+        spec_set(&web->base, &rig.f.arena,
+                 arena_printf(&rig.f.arena, "spec.task.networks[0].target=%s", c->network));
+    if (c->publishes)
+        spec_set(&web->base, &rig.f.arena, "spec.endpoint.ports[0].target_port=80");
+    core_rig_add(&rig, web);
+    add_tasks("web", 1, 1);
+    core_rig_run(&rig);
+    ck_assert_msg(strcmp(error_of("web-1"), c->want) == 0, "%s: %s", c->why, error_of("web-1"));
+    ck_assert_int_eq(node_of("web-1")[0] != '\0', c->want[0] == '\0');
+    if (c->want[0] == '\0')
+        return;
+    /* The agent has mended it. */
+    n = fixture_edit(&rig.f, SKEP__KIND__KIND_NODE, "n1");
+    offer_network(n, "", "wireguard");
+    core_rig_update(&rig, n);
+    rig.now_ms += SCHEDULER_RETRY_MS;
+    core_rig_run(&rig);
+    ck_assert_str_eq(node_of("web-1"), "n1");
+}
+END_TEST
+
 START_TEST(no_nodes_at_all)
 {
     core_rig_add(&rig, service("web"));
@@ -313,6 +390,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, a_refusal_has_words, 0, ARRAY_LEN(refusals));
+    tcase_add_loop_test(tc, networks_of_the_node, 0, (int)ARRAY_LEN(network_cases));
     tcase_add_test(tc, no_nodes_at_all);
     tcase_add_test(tc, all_nodes_are_counted_although_some_tasks_were_placed);
     tcase_add_loop_test(tc, host_ports, 0, ARRAY_LEN(port_cases));

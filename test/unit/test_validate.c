@@ -291,6 +291,9 @@ static const struct spec_case description_cases[] = {
     { "too many labels", { "engine.labels[1024].key=x" }, "at most 1024" },
     { "negative memory", { "resources.memory_bytes=-1" }, "resources: negative" },
     { "generic resource", { "resources.generic[0].kind=gpu" }, "gpu=0 must be more than 0" },
+    { "data path", { "network.data_path_address=10.0.0.300" }, "is not an address" },
+    { "mtu", { "network.mtu=70000" }, "network.mtu" },
+    { "route", { "network.routes[0]=10.0.0.0" }, "is no subnet" },
 };
 
 START_TEST(descriptions_are_checked)

@@ -39,6 +39,11 @@ static const struct object_case cluster_cases[] = {
     { "pool smaller than a subnet",
       { "address_pools[0]=10.0.0.0/24", "subnet_size=20" },
       "does not fit into the pool" },
+    { "pool with host bits", { "address_pools[0]=10.0.0.1/8" }, "10.0.0.0/8 is meant" },
+    { "IPv6 pool", { "address_pools[0]=fd00::/16" }, "must be an IPv4 subnet" },
+    { "pools that overlap",
+      { "address_pools[0]=10.0.0.0/8", "address_pools[1]=10.1.0.0/16" },
+      "overlap" },
     { "subnets too small", { "subnet_size=30" }, "at most 29" },
 };
 
@@ -53,6 +58,8 @@ START_TEST(clusters_are_checked)
     check_result(c, control_validate_cluster(&spec, &a, &complete, &e), &e);
     if (c->want == NULL)
         ck_assert_uint_eq(complete->data_path_port, 4789);
+    if (c->want == NULL)
+        ck_assert_uint_eq(complete->subnet_size, 20);
 }
 END_TEST
 
@@ -110,38 +117,6 @@ START_TEST(secrets_and_configs_are_checked)
 }
 END_TEST
 
-static const struct object_case network_cases[] = {
-    { "name only", { NULL }, NULL },
-    { "name with a slash", { "annotations.name=a/b" }, "invalid name" },
-    { "scope", { "scope=global" }, "must be swarm or local" },
-    { "attachable ingress", { "ingress=true", "attachable=true" }, "cannot be attachable" },
-    { "subnet", { "ipam[0].subnet=10.1.0.0/24", "ipam[0].gateway=10.1.0.1" }, NULL },
-    { "ipv6 subnet", { "ipam[0].subnet=fd00::/64" }, NULL },
-    { "subnet without a length", { "ipam[0].subnet=10.1.0.0" }, "is no subnet" },
-    { "range wider than the subnet",
-      { "ipam[0].subnet=10.1.0.0/24", "ipam[0].range=10.1.0.0/16" },
-      "no part of the subnet" },
-    { "gateway without a subnet", { "ipam[0].gateway=10.1.0.1" }, "needs a subnet" },
-    { "gateway of the other family",
-      { "ipam[0].subnet=10.1.0.0/24", "ipam[0].gateway=fd00::1" },
-      "is no IPv4 address" },
-};
-
-START_TEST(networks_are_checked)
-{
-    const struct object_case *c = &network_cases[_i];
-    CLEANUP_ARENA struct arena a = { 0 };
-    Skep__NetworkSpec spec = SKEP__NETWORK_SPEC__INIT, *complete = NULL;
-    struct err e = { 0 };
-
-    spec_set(&spec.base, &a, "annotations.name=net");
-    set_all(&spec.base, &a, c);
-    check_result(c, control_validate_network(&spec, &a, &complete, &e), &e);
-    if (c->want == NULL)
-        ck_assert_str_eq(complete->driver->name, "overlay");
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("validate_objects");
@@ -150,7 +125,6 @@ int main(void)
     tcase_add_loop_test(tc, clusters_are_checked, 0, (int)ARRAY_LEN(cluster_cases));
     tcase_add_test(tc, a_cluster_gets_its_defaults);
     tcase_add_loop_test(tc, secrets_and_configs_are_checked, 0, (int)ARRAY_LEN(file_cases));
-    tcase_add_loop_test(tc, networks_are_checked, 0, (int)ARRAY_LEN(network_cases));
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
