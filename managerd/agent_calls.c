@@ -1,10 +1,11 @@
 /* Agents' calls: decode, ask the dispatcher, answer now or when it says so. */
 #include <string.h>
 
+#include "common/assert.h"
 #include "managerd/control/validate.h"
 #include "managerd/manager.h"
 
-enum { ASSIGNMENTS_WAIT_MS_MAX = 60 * 1000 };
+enum { AGENT_WAIT_MS_MAX = 60 * 1000, CHECK_MARGIN_MS = 500 };
 
 /* The port of a connection says nothing about the node. */
 static void host_of(const char *address, char ret_host[64])
@@ -91,7 +92,7 @@ void assignments_call(struct incoming *in)
         .node_id = in->caller.node_id,
         .arena = &in->arena,
         .call = in,
-        .until_ms = env.now_ms + MIN(req->wait_ms, (uint32_t)ASSIGNMENTS_WAIT_MS_MAX),
+        .until_ms = env.now_ms + MIN(req->wait_ms, (uint32_t)AGENT_WAIT_MS_MAX),
     };
     Skep__AssignmentsResponse answer;
     struct err e = { 0 };
@@ -101,6 +102,60 @@ void assignments_call(struct incoming *in)
         incoming_fail(in, rc, &e);
     else if (rc != DISPATCHER_PARKED)
         incoming_reply(in, &answer.base);
+}
+
+void networks_call(struct incoming *in)
+{
+    struct manager *m = in->manager;
+    const Skep__NetworksRequest *req = (const Skep__NetworksRequest *)in->request;
+    struct core_env env = manager_env(m);
+    struct dispatcher_call c = {
+        .env = &env,
+        .node_id = in->caller.node_id,
+        .arena = &in->arena,
+        .call = in,
+        .until_ms = env.now_ms + MIN(req->wait_ms, (uint32_t)AGENT_WAIT_MS_MAX),
+    };
+    Skep__NetworksResponse answer;
+    struct err e = { 0 };
+    int rc = dispatcher_networks(m->dispatcher, &c, req, &answer, &e);
+
+    if (rc < 0)
+        incoming_fail(in, rc, &e);
+    else if (rc != DISPATCHER_PARKED)
+        incoming_reply(in, &answer.base);
+}
+
+void network_check_report_call(struct incoming *in)
+{
+    struct manager *m = in->manager;
+    struct core_env env = manager_env(m);
+    struct dispatcher_call c = { .env = &env, .node_id = in->caller.node_id };
+    Skep__NetworkCheckReportResponse answer = SKEP__NETWORK_CHECK_REPORT_RESPONSE__INIT;
+    struct err e = { 0 };
+    int rc = dispatcher_check_report(m->dispatcher, &c,
+                                     (const Skep__NetworkCheckReport *)in->request, &e);
+
+    if (rc < 0)
+        incoming_fail(in, rc, &e);
+    else
+        incoming_reply(in, &answer.base);
+}
+
+/* An operator's call, here because the agents' answers end it. */
+void network_check_call(struct incoming *in)
+{
+    struct manager *m = in->manager;
+    struct core_env env = manager_env(m);
+    uint64_t deadline = rpc_call_deadline_ms(in->call);
+    struct dispatcher_call c = { .env = &env, .arena = &in->arena, .call = in };
+    struct err e = { 0 };
+    c.until_ms = deadline > CHECK_MARGIN_MS ? deadline - CHECK_MARGIN_MS : 0;
+    int rc =
+        dispatcher_check(m->dispatcher, &c, (const Skep__NetworkCheckRequest *)in->request, &e);
+
+    if (rc < 0)
+        incoming_fail(in, rc, &e);
 }
 
 void report_call(struct incoming *in)
@@ -115,6 +170,21 @@ void report_call(struct incoming *in)
         incoming_fail(in, rc, &e);
     else
         m->cores_due = true;
+}
+
+static const ProtobufCMessage *due_answer(const struct dispatcher_due *due)
+{
+    switch (due->kind) {
+    case DISPATCHER_ASSIGNMENTS:
+        return &due->assignments.base;
+    case DISPATCHER_REPORT:
+        return &due->report.base;
+    case DISPATCHER_NETWORKS:
+        return &due->networks.base;
+    case DISPATCHER_CHECK:
+        return &due->check.base;
+    }
+    UNREACHABLE();
 }
 
 void agent_calls_run(struct manager *m)
@@ -134,10 +204,8 @@ void agent_calls_run(struct manager *m)
 
             (void)err_set(&e, ERR_STALE, "session invalid: register again");
             incoming_fail(in, due.rc, &e);
-        } else if (due.is_report) {
-            incoming_reply(in, &due.report.base);
         } else {
-            incoming_reply(in, &due.assignments.base);
+            incoming_reply(in, due_answer(&due));
         }
     }
 }
@@ -147,6 +215,13 @@ void agent_calls_drop(struct manager *m)
     struct incoming *in;
 
     while ((in = dispatcher_take_call(m->dispatcher)) != NULL) {
+        if (in->method == SKEP__METHOD__METHOD_NETWORK_CHECK) {
+            struct err e = { 0 };
+
+            (void)err_set(&e, ERR_UNAVAILABLE, "leadership moved during the check; try again");
+            incoming_fail(in, -ERR_UNAVAILABLE, &e);
+            continue;
+        }
         rpc_reply_not_leader(in->call, peers_leader_address(m));
         incoming_free(in);
     }

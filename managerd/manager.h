@@ -189,7 +189,8 @@ void incoming_fail(struct incoming *in, int rc, const struct err *e);     /* and
 typedef void handler_fn(struct incoming *in);
 
 handler_fn control_call, control_watch_call, info_call; /* control_calls.c, info.c */
-handler_fn session_call, heartbeat_call, assignments_call, report_call; /* agent_calls.c */
+handler_fn session_call, heartbeat_call, assignments_call, networks_call, report_call,
+    network_check_call, network_check_report_call; /* agent_calls.c */
 handler_fn logs_open_call, logs_read_call, log_subscriptions_call,
     log_publish_call;                                                      /* log_calls.c */
 handler_fn raft_call, raft_snapshot_call, raft_join_call, raft_leave_call; /* raft_calls.c */

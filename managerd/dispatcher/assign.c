@@ -25,6 +25,23 @@ static bool change_matters(const Skep__Task *before, const Skep__Task *after)
            before->n_networks != after->n_networks;
 }
 
+void assign_tell(struct dispatcher *d, const char *node_id, const char *task_id)
+{
+    struct session *s = session_find(d, node_id);
+
+    if (s == NULL || s->closed)
+        return;
+    if (s->incomplete && s->resume_after[0] == '\0')
+        return; /* a complete set is due anyway */
+    if (drain_holds(d, task_id)) {
+        (void)known_remove(&s->dirty, task_id); /* told when the hold is over */
+        return;
+    }
+    known_add(&s->dirty, task_id);
+    if (s->parked != NULL)
+        session_queue(d, s);
+}
+
 void assign_mark(struct dispatcher *d, const struct store_event *ev)
 {
     const Skep__Task *before = (const Skep__Task *)ev->before;
@@ -33,14 +50,7 @@ void assign_mark(struct dispatcher *d, const struct store_event *ev)
 
     if (t->node_id[0] == '\0' || !change_matters(before, after))
         return;
-    struct session *s = session_find(d, t->node_id);
-    if (s == NULL || s->closed)
-        return;
-    if (s->incomplete && s->resume_after[0] == '\0')
-        return; /* a complete set is due anyway */
-    known_add(&s->dirty, t->id);
-    if (s->parked != NULL)
-        session_queue(d, s);
+    assign_tell(d, t->node_id, t->id);
 }
 
 bool assign_pending(const struct session *s)

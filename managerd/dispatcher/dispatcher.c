@@ -1,6 +1,7 @@
 /* The core's life cycle and the order of its work; the parts are in session.c (registration and
- * heartbeats), assign.c (what a node is told), report.c (what it reports), nodes.c (node status).
- */
+ * heartbeats), assign.c (what a node is told to run), report.c (what it reports), nodes.c (node
+ * status); index.c, events.c (overlay networks and who is in them), networks.c, records.c (what a
+ * node is told of them), drain.c (stopping without losing a request), check.c. */
 #include "managerd/dispatcher/dispatcher.h"
 
 #include <string.h>
@@ -34,6 +35,9 @@ static void dispatcher_stop(void *core)
     report_queue_clear(d, &d->waiting);
     report_queue_clear(d, &d->flying);
     report_queue_clear(d, &d->done);
+    check_clear(d);
+    ASSERT(d->holds == NULL); /* the sessions that owed are gone */
+    index_clear(&d->index);
     free(d->returned);
     d->returned = NULL;
     d->returned_count = 0;
@@ -57,19 +61,24 @@ static void dispatcher_start(void *core, const struct core_env *env)
     d->started_ms = env->now_ms;
     d->next_scan_ms = env->now_ms;
     d->next_orphan_ms = env->now_ms + ORPHAN_INTERVAL_MS;
+    /* Greater than any that agents have heard of from leaders before. */
+    d->check_number = MAX(d->check_number, (uint64_t)env->wall_ns / 1000000);
+    events_start(d, env->store);
 }
 
 static void dispatcher_on_event(void *core, const struct store_event *ev)
 {
     struct dispatcher *d = core;
 
+    events_apply(d, ev); /* first: it knows what is held back */
     if (ev->kind == SKEP__KIND__KIND_TASK)
         assign_mark(d, ev);
     if (ev->kind == SKEP__KIND__KIND_NODE && ev->action == STORE_REMOVE) {
         struct session *s = session_find(d, object_id(ev->before));
 
         if (s != NULL) {
-            session_return_call(d, s);
+            session_return_calls(d, s);
+            check_session_gone(d, s->node_id);
             session_drop(d, s);
         }
     }
@@ -83,6 +92,7 @@ static uint64_t dispatcher_run(void *core, const struct core_env *env, struct st
         node_scan(d, env);
         d->next_scan_ms = env->now_ms + SCAN_INTERVAL_MS;
     }
+    uint64_t drain_ms = drain_run(d, env->now_ms);
     node_fill(d, env, tx);
     report_fill(d, env, tx);
     if (env->now_ms >= d->next_orphan_ms && !store_tx_full(tx)) {
@@ -91,7 +101,7 @@ static uint64_t dispatcher_run(void *core, const struct core_env *env, struct st
     }
     if (d->changes != NULL || d->waiting.first != NULL)
         return env->now_ms;
-    return d->next_scan_ms;
+    return MIN(d->next_scan_ms, drain_ms);
 }
 
 static void dispatcher_on_result(void *core, int rc)
@@ -139,7 +149,7 @@ static bool next_report(struct dispatcher *d, struct arena *a, struct dispatcher
     if (b == NULL)
         return false;
     ret->call = b->call;
-    ret->is_report = true;
+    ret->kind = DISPATCHER_REPORT;
     skep__task_status_response__init(&ret->report);
     ret->report.n_unknown_tasks = b->unknown_count;
     ret->report.unknown_tasks = arena_array(a, b->unknown_count, sizeof(char *));
@@ -149,17 +159,9 @@ static bool next_report(struct dispatcher *d, struct arena *a, struct dispatcher
     return true;
 }
 
-bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, struct arena *a,
-                          struct dispatcher_due *ret)
+static bool next_assignments(struct dispatcher *d, const struct core_env *env, struct arena *a,
+                             struct dispatcher_due *ret)
 {
-    memset(ret, 0, sizeof(*ret));
-    if (next_report(d, a, ret))
-        return true;
-    if (d->returned_count > 0) {
-        ret->call = d->returned[--d->returned_count];
-        ret->rc = -ERR_STALE;
-        return true;
-    }
     while (d->queue != NULL) {
         struct session *s = d->queue;
 
@@ -168,10 +170,27 @@ bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, stru
         if (s->parked == NULL)
             continue;
         ret->call = TAKE_PTR(s->parked);
+        ret->kind = DISPATCHER_ASSIGNMENTS;
         assign_answer(s, env, a, &ret->assignments);
         return true;
     }
     return false;
+}
+
+bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, struct arena *a,
+                          struct dispatcher_due *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    (void)drain_run(d, env->now_ms); /* also while a transaction is in flight */
+    if (next_report(d, a, ret))
+        return true;
+    if (d->returned_count > 0) {
+        ret->call = d->returned[--d->returned_count];
+        ret->rc = -ERR_STALE;
+        return true;
+    }
+    return check_next_call(d, env, a, ret) || next_assignments(d, env, a, ret) ||
+           networks_next_call(d, env, a, ret);
 }
 
 void *dispatcher_take_call(struct dispatcher *d)
@@ -195,8 +214,10 @@ void *dispatcher_take_call(struct dispatcher *d)
     {
         if (s->parked != NULL)
             return TAKE_PTR(s->parked);
+        if (s->net_parked != NULL)
+            return TAKE_PTR(s->net_parked);
     }
-    return NULL;
+    return check_take_call(d);
 }
 
 size_t dispatcher_session_count(const struct dispatcher *d)

@@ -12,6 +12,7 @@
 
 #include "common/arena.h"
 #include "managerd/store/core.h"
+#include "proto/control.pb-c.h"
 #include "proto/dispatcher.pb-c.h"
 
 enum {
@@ -22,6 +23,8 @@ enum {
     DISPATCHER_REPORTS_MAX = 100000, /* status reports waiting for a transaction */
     DISPATCHER_REPORTS_PER_CALL_MAX = 10000,
     DISPATCHER_ASSIGNMENT_BYTES_MAX = 2 << 20, /* estimated size of one answer */
+    DISPATCHER_NETWORKS_BYTES_MAX = 1 << 19,   /* the same */
+    DISPATCHER_DRAIN_MS = 2000, /* a node is told to stop a task so late at the latest */
 };
 
 struct dispatcher;
@@ -66,14 +69,38 @@ int dispatcher_assignments(struct dispatcher *d, const struct dispatcher_call *c
 int dispatcher_report(struct dispatcher *d, const struct dispatcher_call *c,
                       const Skep__TaskStatusRequest *req, struct err *e) MUST_CHECK;
 
-/* Calls that are due, one per call until false. For assignments *ret is filled (rc 0); for reports
- * *ret_unknown lists tasks that are not the node's. rc < 0: answer with that error. */
+/* What the node has to know of overlay networks: those of its tasks, and ingress (networks.c). As
+ * dispatcher_assignments. Asking with the token of the last answer acknowledges it: that is what
+ * tasks that stop wait for (drain.c). */
+int dispatcher_networks(struct dispatcher *d, const struct dispatcher_call *c,
+                        const Skep__NetworksRequest *req, Skep__NetworksResponse *ret,
+                        struct err *e) MUST_CHECK;
+
+/* An operator's check of all nodes' kernels, c->node_id unused. Parked until all have reported,
+ * req->wait_ms (default 10 s, at most 60 s) or c->until_ms. Errors: NOT_FOUND and INVALID (ref),
+ * BUSY (too many checks at once). */
+int dispatcher_check(struct dispatcher *d, const struct dispatcher_call *c,
+                     const Skep__NetworkCheckRequest *req, struct err *e) MUST_CHECK;
+/* What a node found. -ERR_INVALID naming the field that nobody may print. */
+int dispatcher_check_report(struct dispatcher *d, const struct dispatcher_call *c,
+                            const Skep__NetworkCheckReport *req, struct err *e) MUST_CHECK;
+
+/* Calls that are due, one per call until false. rc < 0: answer with that error; else with the
+ * member that kind names. report.unknown_tasks lists tasks that are not the node's. */
+enum dispatcher_due_kind {
+    DISPATCHER_ASSIGNMENTS,
+    DISPATCHER_REPORT,
+    DISPATCHER_NETWORKS,
+    DISPATCHER_CHECK,
+};
 struct dispatcher_due {
     void *call;
     int rc;
-    bool is_report;
+    enum dispatcher_due_kind kind;
     Skep__AssignmentsResponse assignments;
     Skep__TaskStatusResponse report;
+    Skep__NetworksResponse networks;
+    Skep__NetworkCheckResponse check;
 };
 bool dispatcher_next_call(struct dispatcher *d, const struct core_env *env, struct arena *a,
                           struct dispatcher_due *ret);

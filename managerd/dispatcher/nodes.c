@@ -125,10 +125,14 @@ void node_scan(struct dispatcher *d, const struct core_env *env)
     {
         if (s->parked != NULL && env->now_ms >= s->parked_until_ms)
             session_queue(d, s);
+        if (s->net_parked != NULL && env->now_ms >= s->net_until_ms)
+            networks_wake_session(d, s);
         if (s->closed || env->now_ms < s->deadline_ms)
             continue;
         s->closed = true;
-        session_return_call(d, s);
+        session_return_calls(d, s);
+        networks_forget(d, s);
+        check_session_gone(d, s->node_id);
         mark_down(d, s->node_id);
     }
     scan_unregistered(d, env);

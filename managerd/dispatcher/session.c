@@ -76,15 +76,22 @@ void session_drop(struct dispatcher *d, struct session *s)
     HASH_DEL(d->sessions, s);
     known_clear(&s->known);
     known_clear(&s->dirty);
+    networks_forget(d, s);
     free(s);
 }
 
-void session_return_call(struct dispatcher *d, struct session *s)
+void session_return_call(struct dispatcher *d, void **parked)
 {
-    if (s->parked == NULL)
+    if (*parked == NULL)
         return;
     d->returned = xrealloc_array(d->returned, d->returned_count + 1, sizeof(*d->returned));
-    d->returned[d->returned_count++] = TAKE_PTR(s->parked);
+    d->returned[d->returned_count++] = TAKE_PTR(*parked);
+}
+
+void session_return_calls(struct dispatcher *d, struct session *s)
+{
+    session_return_call(d, &s->parked);
+    session_return_call(d, &s->net_parked);
 }
 
 uint64_t heartbeat_period_ms(const struct core_env *env)
@@ -195,7 +202,7 @@ int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
                        "leave and join again here, or wait until the other one is gone",
                        c->node_id);
 
-    session_return_call(d, s);
+    session_return_calls(d, s);
     known_clear(&s->known);
     known_clear(&s->dirty);
     s->id = id_from_prng(c->env->prng);
@@ -204,6 +211,9 @@ int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
     s->closed = false;
     s->token = 0;
     s->resume_after[0] = '\0';
+    s->net_asked = false;
+    s->net_token = 0;
+    networks_reset(d, s); /* what others wait for stays owed until it asks on */
     queue_ready(d, c, req->description);
 
     skep__session_response__init(ret);
@@ -214,9 +224,8 @@ int dispatcher_open(struct dispatcher *d, const struct dispatcher_call *c,
     return 0;
 }
 
-/* NULL with e set when the caller has no such live session. */
-static struct session *session_check(struct dispatcher *d, const char *node_id,
-                                     const char *session_id, struct err *e)
+struct session *session_check(struct dispatcher *d, const char *node_id, const char *session_id,
+                              struct err *e)
 {
     struct session *s = session_find(d, node_id);
 
@@ -249,7 +258,7 @@ int dispatcher_assignments(struct dispatcher *d, const struct dispatcher_call *c
 
     if (s == NULL)
         return -ERR_STALE;
-    session_return_call(d, s);
+    session_return_call(d, &s->parked);
     /* The answer to `token` never arrived: what the agent knows is unknown, so all of it again. */
     if (req->since == 0 || req->since != s->token) {
         s->incomplete = true;

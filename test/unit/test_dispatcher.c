@@ -362,7 +362,7 @@ START_TEST(reports_are_answered_after_commit)
         commit(f, f->tx);
     dispatcher_ops.on_result(f->d, 0);
     ck_assert_msg(dispatcher_next_call(f->d, &env, &f->arena, &due), "%s", c->why);
-    ck_assert(due.is_report && due.call == &call);
+    ck_assert(due.kind == DISPATCHER_REPORT && due.call == &call);
     ck_assert_msg(due.report.n_unknown_tasks == c->unknown, "%s", c->why);
     ck_assert_msg(store_task(f->store, "t1")->status->state == c->want, "%s", c->why);
     teardown(f);
