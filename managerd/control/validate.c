@@ -302,6 +302,8 @@ int control_validate_node(const Skep__NodeSpec *in, struct arena *a, Skep__NodeS
 enum {
     DESCRIPTION_BYTES_MAX = 256 << 10,
     DESCRIPTION_LIST_MAX = 1024,
+    NODE_MTU_MIN = 576,
+    NODE_MTU_MAX = 65536, /* loopback's */
 };
 
 static int check_described_map(const char *at, Skep__KeyValue *const *map, size_t count,
@@ -340,13 +342,18 @@ static int check_node_network(const Skep__NodeNetwork *n, struct err *e)
     if (n->data_path_address[0] != '\0' && ip_parse(n->data_path_address, &ip, NULL) < 0)
         return err_set(e, ERR_INVALID, "network.data_path_address: \"%.64s\" is not an address",
                        n->data_path_address);
+    if (n->data_path_address[0] != '\0' && (ip_is_any(&ip) || ip_is_multicast(&ip)))
+        return err_set(e, ERR_INVALID,
+                       "network.data_path_address: %.64s is not the address of a host",
+                       n->data_path_address);
     int rc = validate_line("network.balancer", n->balancer, 64, e);
     if (rc == 0)
         rc = validate_line("network.encryption", n->encryption, 64, e);
     if (rc == 0)
         rc = validate_line("network.error", n->error, 4096, e);
-    if (rc == 0 && n->mtu > 65535)
-        rc = err_set(e, ERR_INVALID, "network.mtu: %u is more than 65535", n->mtu);
+    if (rc == 0 && n->mtu != 0 && (n->mtu < NODE_MTU_MIN || n->mtu > NODE_MTU_MAX))
+        rc = err_set(e, ERR_INVALID, "network.mtu: %u is not between %d and %d", n->mtu,
+                     NODE_MTU_MIN, NODE_MTU_MAX);
     if (rc == 0)
         rc = validate_count("network.routes", n->n_routes, DESCRIPTION_LIST_MAX, e);
     for (size_t i = 0; rc == 0 && i < n->n_routes; i++) {

@@ -92,6 +92,53 @@ static Skep__ServiceSpec *with_log_driver(const struct answer *an, const Skep__S
     return copy;
 }
 
+/* The settings that a network takes over from a --config-only one. */
+static Skep__Network *with_config(const struct answer *an, const Skep__Network *n)
+{
+    const struct store *s = an->env->store;
+    const char *from = n->spec->config_from;
+    const Skep__Network *config = NULL;
+
+    if (from[0] != '\0')
+        config = (const Skep__Network *)store_find_name(s, SKEP__KIND__KIND_NETWORK, from);
+    if (config == NULL && from[0] != '\0')
+        config = (const Skep__Network *)store_get(s, SKEP__KIND__KIND_NETWORK, from);
+    if (config == NULL || config->spec == NULL)
+        return (Skep__Network *)n;
+    Skep__Network *copy = arena_dup(an->arena, n, sizeof(*n));
+    Skep__NetworkSpec *spec = arena_dup(an->arena, n->spec, sizeof(*n->spec));
+    Skep__Driver *driver = ARENA_NEW(an->arena, Skep__Driver);
+
+    skep__driver__init(driver);
+    if (spec->driver != NULL)
+        *driver = *spec->driver;
+    if (config->spec->driver != NULL) {
+        driver->n_options = config->spec->driver->n_options;
+        driver->options = config->spec->driver->options;
+    }
+    spec->driver = driver;
+    spec->n_ipam = config->spec->n_ipam;
+    spec->ipam = config->spec->ipam;
+    spec->ipv6 = config->spec->ipv6;
+    spec->internal = spec->internal || config->spec->internal;
+    copy->spec = spec;
+    return copy;
+}
+
+/* Networks that the node's engine makes. */
+static void add_networks(const struct answer *an, const Skep__TaskSpec *task,
+                         Skep__TaskAssignment *as)
+{
+    as->networks = arena_array(an->arena, task->n_networks, sizeof(*as->networks));
+    for (size_t i = 0; i < task->n_networks; i++) {
+        const Skep__Network *n = (const Skep__Network *)store_get(
+            an->env->store, SKEP__KIND__KIND_NETWORK, task->networks[i]->target);
+
+        if (n != NULL && n->spec != NULL && !network_is_overlay(n))
+            as->networks[as->n_networks++] = with_config(an, n);
+    }
+}
+
 static void answer_task(struct answer *an, const Skep__Task *t)
 {
     const Skep__Revision *revision = store_task_revision(an->env->store, t);
@@ -106,6 +153,7 @@ static void answer_task(struct answer *an, const Skep__Task *t)
     as->service_name = revision->spec->annotations->name;
     as->service_labels = revision->spec->annotations->labels;
     as->n_service_labels = revision->spec->annotations->n_labels;
+    add_networks(an, revision->spec->task, as);
     as->registry_auth = revision->spec->task->container->registry_auth;
     reserve(an, (void ***)&an->out->tasks, an->out->n_tasks, &an->task_max);
     an->out->tasks[an->out->n_tasks++] = as;

@@ -290,6 +290,73 @@ START_TEST(far_behind_means_complete)
 }
 END_TEST
 
+/* ---- networks that the engine makes ---- */
+
+static Skep__Network *local_network(struct net_rig *r, const char *id, const char *driver,
+                                    const char *config_from)
+{
+    Skep__Network *n = net_rig_network(r, id, 0);
+
+    n->spec->driver->name = fixture_str(&r->core.f, driver);
+    n->spec->config_from = fixture_str(&r->core.f, config_from);
+    return n;
+}
+
+/* The first assignment's networks, asked for by hand. */
+static const Skep__TaskAssignment *first_assignment(struct net_rig *r, const struct net_agent *a)
+{
+    struct core_env env = { .store = r->core.f.s, .now_ms = r->core.now_ms };
+    struct dispatcher_call c = { .env = &env, .node_id = a->node_id, .arena = &r->arena };
+    Skep__AssignmentsRequest req = SKEP__ASSIGNMENTS_REQUEST__INIT;
+    Skep__AssignmentsResponse answer;
+    struct err e = { 0 };
+
+    req.session_id = (char *)(uintptr_t)a->session;
+    ck_assert_int_eq(dispatcher_assignments(r->d, &c, &req, &answer, &e), 0);
+    ck_assert_uint_eq(answer.n_tasks, 1);
+    return answer.tasks[0];
+}
+
+/* Those of the task that are no overlays, with the settings of the network that they are
+ * --config-from. */
+START_TEST(assignments_bring_local_networks)
+{
+    struct net_rig r;
+    Skep__KeyValue option = SKEP__KEY_VALUE__INIT, *options[] = { &option };
+    Skep__IpamConfig ipam = SKEP__IPAM_CONFIG__INIT, *ipams[] = { &ipam };
+
+    net_rig_init(&r);
+    net_rig_node(&r, "n1", 1);
+    net_rig_network(&r, "a", 4097);
+    Skep__Network *config = local_network(&r, "conf", "null", "");
+    config->spec->config_only = true;
+    option.key = (char *)(uintptr_t) "parent";
+    option.value = (char *)(uintptr_t) "eth0.7";
+    config->spec->driver->n_options = 1;
+    config->spec->driver->options = options;
+    ipam.subnet = (char *)(uintptr_t) "192.0.2.0/24";
+    config->spec->n_ipam = 1;
+    config->spec->ipam = ipams;
+    core_rig_update(&r.core, config);
+    core_rig_update(&r.core, local_network(&r, "m", "macvlan", "net-conf"));
+    core_rig_update(&r.core, local_network(&r, "h", "host", ""));
+    net_rig_service(&r, "web", "a m h", false);
+    net_rig_task(&r, "web1", "web", "n1", "a");
+    const struct net_agent *n1 = net_rig_agent(&r, "n1");
+
+    const Skep__TaskAssignment *as = first_assignment(&r, n1);
+    ck_assert_uint_eq(as->n_networks, 2);
+    ck_assert_str_eq(as->networks[0]->id, "m");
+    ck_assert_str_eq(as->networks[0]->spec->driver->name, "macvlan");
+    ck_assert_uint_eq(as->networks[0]->spec->driver->n_options, 1);
+    ck_assert_str_eq(as->networks[0]->spec->driver->options[0]->value, "eth0.7");
+    ck_assert_str_eq(as->networks[0]->spec->ipam[0]->subnet, "192.0.2.0/24");
+    ck_assert_str_eq(as->networks[1]->id, "h");
+    ck_assert_uint_eq(as->networks[1]->spec->n_ipam, 0);
+    net_rig_deinit(&r);
+}
+END_TEST
+
 /* ---- a random life ---- */
 
 enum { NODES = 5, NETS = 4, SERVICES = 4, TASKS = 12, STEPS = 400 };
@@ -479,6 +546,7 @@ int main(void)
     tcase_add_test(tc, complete_sets_in_pieces);
     tcase_add_test(tc, back_before_all_is_gone);
     tcase_add_test(tc, far_behind_means_complete);
+    tcase_add_test(tc, assignments_bring_local_networks);
     tcase_add_loop_test(tc, random_life, 0, 30);
     suite_add_tcase(s, tc);
     srunner_run_all(r, CK_NORMAL);

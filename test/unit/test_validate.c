@@ -292,7 +292,13 @@ static const struct spec_case description_cases[] = {
     { "negative memory", { "resources.memory_bytes=-1" }, "resources: negative" },
     { "generic resource", { "resources.generic[0].kind=gpu" }, "gpu=0 must be more than 0" },
     { "data path", { "network.data_path_address=10.0.0.300" }, "is not an address" },
+    { "everybody", { "network.data_path_address=224.0.0.1" }, "not the address of a host" },
+    { "nobody", { "network.data_path_address=::" }, "not the address of a host" },
+    { "no balancer's name", { "network.balancer=a\nb" }, "network.balancer: contains" },
+    { "unknown mtu", { "network.mtu=0" }, NULL },
+    { "mtu of loopback", { "network.mtu=65536" }, NULL },
     { "mtu", { "network.mtu=70000" }, "network.mtu" },
+    { "small mtu", { "network.mtu=68" }, "network.mtu: 68" },
     { "route", { "network.routes[0]=10.0.0.0" }, "is no subnet" },
 };
 
