@@ -123,6 +123,8 @@ static void read_all(struct allocator *a, Skep__Kind kind)
         struct store_event ev = { .action = STORE_CREATE, .kind = kind, .after = o };
 
         core_on_event(a, &ev);
+        if (kind == SKEP__KIND__KIND_TASK)
+            cursors_task(a, (const Skep__Task *)o);
     }
 }
 
@@ -141,7 +143,7 @@ static void core_start(void *core, const struct core_env *env)
     read_all(a, SKEP__KIND__KIND_NODE);
     read_all(a, SKEP__KIND__KIND_SERVICE);
     read_all(a, SKEP__KIND__KIND_TASK);
-    cursors_restore(a);
+    cursors_networks(a);
     a->nets_due = a->nodes_due = a->predefined_due = true;
 }
 

@@ -114,27 +114,21 @@ static void go_on_behind(struct allocator *a, const char *network_id, const char
     }
 }
 
-static void after_tasks(struct allocator *a)
+/* Ended tasks count: their addresses rest. */
+void cursors_task(struct allocator *a, const Skep__Task *t)
 {
-    for (const ProtobufCMessage *o = store_first(a->store, SKEP__KIND__KIND_TASK); o != NULL;
-         o = store_after(a->store, SKEP__KIND__KIND_TASK, object_id(o))) {
-        const Skep__Task *t = (const Skep__Task *)o;
+    for (size_t i = 0; i < t->n_networks; i++) {
+        struct net *n = net_find(a, t->networks[i]->network_id);
 
-        for (size_t i = 0; i < t->n_networks; i++) {
-            struct net *n = net_find(a, t->networks[i]->network_id);
-
-            if (n == NULL || t->meta->created_at < n->newest_ns)
-                continue;
-            n->newest_ns = t->meta->created_at;
-            for (size_t k = 0; k < t->networks[i]->n_addresses; k++)
-                go_on_behind(a, n->id, t->networks[i]->addresses[k]);
-        }
+        if (n == NULL || t->meta->created_at < n->newest_ns)
+            continue;
+        n->newest_ns = t->meta->created_at;
+        for (size_t k = 0; k < t->networks[i]->n_addresses; k++)
+            go_on_behind(a, n->id, t->networks[i]->addresses[k]);
     }
 }
 
-/* Behind the newest network and, in each network, the newest task (ended ones count: theirs rest),
- * as if there had been no restart. */
-void cursors_restore(struct allocator *a)
+void cursors_networks(struct allocator *a)
 {
     int64_t newest_ns = INT64_MIN;
     const struct net *n;
@@ -152,5 +146,4 @@ void cursors_restore(struct allocator *a)
         if (n->vni >= a->vnis.first && n->vni + 1 < a->vnis.end)
             a->vnis.next = n->vni + 1;
     }
-    after_tasks(a);
 }

@@ -188,8 +188,10 @@ void nodes_run(struct allocator *a, const struct core_env *env, struct store_tx 
 
 /* ---- audit.c ---- */
 
-/* Sets where searches go on. */
-void cursors_restore(struct allocator *a);
+/* Where searches go on under a new leader: behind the newest network and, in each network, behind
+ * its newest task, as if there had been no change of leaders. */
+void cursors_networks(struct allocator *a);
+void cursors_task(struct allocator *a, const Skep__Task *t);
 
 /* ---- the core ---- */
 

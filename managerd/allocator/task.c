@@ -6,7 +6,10 @@
 #include "common/hash.h"
 #include "managerd/allocator/internal.h"
 
-enum { RETRY_AT_ONCE_MAX = 256 }; /* blocked tasks that are tried whenever something is free */
+enum {
+    RETRY_AT_ONCE_MAX = 256, /* blocked tasks that are tried whenever something is free */
+    PLANS = 256,             /* of one run that are remembered */
+};
 
 /* ---- what a task means to us ---- */
 
@@ -171,7 +174,7 @@ static void plan_networks(struct allocator *a, struct plan *p, const Skep__Servi
         plan_attach(a, p, ingress->id, NULL);
 }
 
-/* The service comes first: its address is in the names before its tasks are. */
+/* The service comes first: it has its address before its tasks have theirs. */
 static void plan_make(struct allocator *a, struct plan *p, const Skep__Task *t)
 {
     const Skep__Revision *r = store_task_revision(a->store, t);
@@ -232,13 +235,12 @@ static void explain(const struct core_env *env, const Skep__Task *t, char *reaso
     store_tx_task(tx, &d);
 }
 
-static void allocate(struct allocator *a, const struct core_env *env, const Skep__Task *t,
-                     const struct plan *p, struct store_tx *tx)
+static void allocate(const struct core_env *env, const Skep__Task *t, const struct plan *p,
+                     struct store_tx *tx)
 {
     Skep__TaskDelta d = SKEP__TASK_DELTA__INIT;
     Skep__TaskStatus status = SKEP__TASK_STATUS__INIT;
 
-    (void)a;
     status.timestamp = env->wall_ns;
     status.state = SKEP__TASK_STATE__TASK_PENDING;
     status.message = text("pending task scheduling");
@@ -249,8 +251,19 @@ static void allocate(struct allocator *a, const struct core_env *env, const Skep
     store_tx_task(tx, &d);
 }
 
+/* Tasks of a service version share a plan. */
+static struct plan *plan_of(struct allocator *a, struct plan *plans, const Skep__Task *t)
+{
+    struct plan *p = &plans[hash_str(t->service_id, t->spec_version) % PLANS];
+
+    if (p->service_id == NULL || p->spec_version != t->spec_version ||
+        strcmp(p->service_id, t->service_id) != 0)
+        plan_make(a, p, t);
+    return p;
+}
+
 static void try_item(struct allocator *a, const struct core_env *env, struct item *item,
-                     struct plan *p, struct store_tx *tx)
+                     struct plan *plans, struct store_tx *tx)
 {
     const Skep__Task *t = store_task(env->store, item->id);
     char reason[TEXT_BYTES_MAX] = "";
@@ -259,9 +272,8 @@ static void try_item(struct allocator *a, const struct core_env *env, struct ite
         drop(a, item);
         return;
     }
-    if (p->service_id == NULL || p->spec_version != t->spec_version ||
-        strcmp(p->service_id, t->service_id) != 0)
-        plan_make(a, p, t);
+    struct plan *p = plan_of(a, plans, t);
+
     leave(a, item);
     if (p->waits || !fill_addresses(a, p, reason)) {
         enter(a, item, &a->blocked);
@@ -269,7 +281,7 @@ static void try_item(struct allocator *a, const struct core_env *env, struct ite
         return;
     }
     enter(a, item, &a->flying);
-    allocate(a, env, t, p, tx);
+    allocate(env, t, p, tx);
 }
 
 /* Puts the blocked ones before the fresh ones: they are older. Returns when to come back. */
@@ -302,12 +314,12 @@ static uint64_t retry(struct allocator *a, const struct core_env *env)
 uint64_t tasks_run(struct allocator *a, const struct core_env *env, struct store_tx *tx)
 {
     uint64_t next_ms = retry(a, env);
-    struct plan p = { .service_id = NULL };
+    struct plan *plans = a->fresh != NULL ? arena_array(&a->scratch, PLANS, sizeof(*plans)) : NULL;
 
     while (a->fresh != NULL) {
         if (store_tx_full(tx))
             return env->now_ms;
-        try_item(a, env, a->fresh, &p, tx);
+        try_item(a, env, a->fresh, plans, tx);
     }
     return next_ms;
 }

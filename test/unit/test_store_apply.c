@@ -245,6 +245,27 @@ START_TEST(meta_follows_the_log)
 }
 END_TEST
 
+/* An operator's update was computed before the allocator wrote the service's endpoint, and lands
+ * after: the endpoint stays. The allocator's own updates, which expect a version, replace it. */
+START_TEST(an_operators_update_keeps_the_endpoint)
+{
+    uint64_t spec_version = store_service(f.s, "s1")->meta->spec_version;
+    Skep__Service *early = fixture_edit(&f, SKEP__KIND__KIND_SERVICE, "s1");
+    Skep__Service *allocated = fixture_edit(&f, SKEP__KIND__KIND_SERVICE, "s1");
+    Skep__Endpoint endpoint = SKEP__ENDPOINT__INIT;
+
+    endpoint.error = (char *)"no free address";
+    allocated->endpoint = &endpoint;
+    store_tx_update(f.tx, &allocated->base, store_service(f.s, "s1")->meta->version, 0);
+    ck_assert_int_eq(fixture_apply(&f, NULL, NULL), 0);
+    early->spec->replicated->replicas = 9;
+    store_tx_update(f.tx, &early->base, 0, spec_version);
+    ck_assert_int_eq(fixture_apply(&f, NULL, NULL), 0);
+    ck_assert_uint_eq(store_service(f.s, "s1")->spec->replicated->replicas, 9);
+    ck_assert_str_eq(store_service(f.s, "s1")->endpoint->error, "no free address");
+}
+END_TEST
+
 /* ---- deltas ---- */
 
 static const struct delta_case {
@@ -526,6 +547,7 @@ int main(void)
     tcase_add_loop_test(tc, a_refused_transaction_changes_nothing, 0, ARRAY_LEN(refusals));
     tcase_add_test(tc, task_needs_its_spec);
     tcase_add_test(tc, meta_follows_the_log);
+    tcase_add_test(tc, an_operators_update_keeps_the_endpoint);
     tcase_add_loop_test(tc, deltas_are_merged, 0, ARRAY_LEN(delta_cases));
     tcase_add_test(tc, a_delta_of_a_gone_task_is_skipped);
     tcase_add_test(tc, a_task_is_never_bound_to_a_node_that_is_gone);
