@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/failpoint.h"
 #include "common/text.h"
 #include "common/x509.h"
 
@@ -172,17 +173,20 @@ static int replace_file(const char *state_dir, const char *name, const char *tex
 
     if (dir_fd < 0)
         return err_errno(e, errno, "open %s", directory);
+    (void)FAILPOINT("identity.save.before");
     CLEANUP_CLOSE int fd =
         open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(e, errno, "create %s", temporary);
-    if (write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0 ||
+    if (write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
+        FAILPOINT("identity.save.written") != 0 || rename(temporary, path) < 0 ||
         fsync(dir_fd) < 0) {
         int errno_value = errno;
 
         (void)unlink(temporary); /* the error that matters is the first */
         return err_errno(e, errno_value, "write %s", path);
     }
+    (void)FAILPOINT("identity.save.after");
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "common/assert.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "common/renew.h"
@@ -196,6 +197,7 @@ static void on_config(void *ctx, const struct raft_config *config)
     if (m->raft == NULL)
         return; /* replaying; looked at once it runs */
     if (m->state == MANAGER_JOINING && in_config(m)) {
+        (void)FAILPOINT("conf.joined");
         m->state = MANAGER_ACTIVE;
         m->join_error[0] = '\0';
         log_info("host.joined", "raft_id=%lx", (unsigned long)raft_node_id(m->raft));

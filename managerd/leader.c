@@ -8,6 +8,7 @@
 
 #include "common/assert.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "managerd/allocator/allocator.h"
@@ -243,6 +244,7 @@ void leader_start(struct manager *m, uint64_t term)
     if (m->leading && m->term == term)
         return;
     leader_stop(m);
+    (void)FAILPOINT("leader.start");
     m->leading = true;
     m->term = term;
     log_info("leader.start", "term=%lu version=%lu", (unsigned long)term,
@@ -259,6 +261,7 @@ void leader_stop(struct manager *m)
     if (!m->leading)
         return;
     log_info("leader.stop", "term=%lu", (unsigned long)m->term);
+    (void)FAILPOINT("leader.stop");
     (void)refusal_take(m, UINT64_MAX, &(struct err){ 0 }); /* nobody waits for them any more */
     m->leading = false;
     agent_calls_drop(m);

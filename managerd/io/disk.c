@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 
 enum { DIRECT_ALIGN = 4096, ZERO_CHUNK = 1 << 20 };
 
@@ -23,11 +24,37 @@ struct disk {
 
 static const char lock_name[] = "lock";
 
+/* Failure points before and after an operation (common/failpoint.h). */
+static const char *const steps[][2] = {
+    [DISK_CREATE] = { "create.before", "create.after" },
+    [DISK_OPEN] = { "open.before", "open.after" },
+    [DISK_READ] = { "read.before", "read.after" },
+    [DISK_WRITE] = { "write.before", "write.after" },
+    [DISK_ALLOCATE] = { "allocate.before", "allocate.after" },
+    [DISK_TRUNCATE] = { "truncate.before", "truncate.after" },
+    [DISK_SYNC] = { "sync.before", "sync.after" },
+    [DISK_RENAME] = { "rename.before", "rename.after" },
+    [DISK_REMOVE] = { "remove.before", "remove.after" },
+    [DISK_SYNC_DIR] = { "sync.before", "sync.after" },
+};
+
 /* 0, or the errno value with which the operation must fail. */
 static int ask_hook(struct disk *d, const struct disk_call *call, uint64_t *write_size)
 {
+    const char *name = call->to != NULL ? call->to : call->name;
+
     *write_size = 0;
-    return d->hook != NULL ? d->hook(d->hook_ctx, call, write_size) : 0;
+    if (d->hook != NULL)
+        return d->hook(d->hook_ctx, call, write_size);
+    return FAILPOINT_FILE(name, steps[call->op][0], write_size);
+}
+
+/* What has become of an operation. */
+static int done(enum disk_op op, const char *name, int error)
+{
+    uint64_t unused = 0;
+
+    return error == 0 ? FAILPOINT_FILE(name, steps[op][1], &unused) : error;
 }
 
 static int ask(struct disk *d, enum disk_op op, const char *name)
@@ -197,6 +224,7 @@ int disk_rename(struct disk *d, const char *from, const char *to, struct err *e)
 
     if (error == 0 && renameat(d->dir_fd, from, d->dir_fd, to) < 0)
         error = errno;
+    error = done(DISK_RENAME, to, error);
     return error != 0 ? err_errno(e, error, "rename %s/%s to %s", d->path, from, to) : 0;
 }
 
@@ -206,6 +234,7 @@ int disk_remove(struct disk *d, const char *name, struct err *e)
 
     if (error == 0 && unlinkat(d->dir_fd, name, 0) < 0 && errno != ENOENT)
         error = errno;
+    error = done(DISK_REMOVE, name, error);
     return error != 0 ? err_errno(e, error, "remove %s/%s", d->path, name) : 0;
 }
 
@@ -215,7 +244,8 @@ int disk_sync_dir(struct disk *d, struct err *e)
 
     if (error == 0 && fsync(d->dir_fd) < 0)
         error = errno;
-    if (error == 0)
+    error = done(DISK_SYNC_DIR, "", error);
+    if (error == 0 || error == FAILPOINT_SKIP)
         return 0;
     (void)err_errno(e, error, "fsync %s", d->path);
     return -ERR_IO;
@@ -226,14 +256,15 @@ int disk_sync_dir(struct disk *d, struct err *e)
 static int open_file(struct disk *d, const char *name, int flags, struct disk_file *ret_file,
                      struct err *e)
 {
-    int error = ask(d, (flags & O_CREAT) != 0 ? DISK_CREATE : DISK_OPEN, name);
+    enum disk_op op = (flags & O_CREAT) != 0 ? DISK_CREATE : DISK_OPEN;
+    int error = ask(d, op, name);
     CLEANUP_CLOSE int fd = -1;
     struct stat st;
 
     ASSERT(strlen(name) < DISK_NAME_BYTES_MAX);
     if (error == 0) {
         fd = openat(d->dir_fd, name, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
-        error = fd < 0 ? errno : fstat(fd, &st) < 0 ? errno : 0;
+        error = done(op, name, fd < 0 || fstat(fd, &st) < 0 ? errno : 0);
     }
     if (error == ELOOP)
         return err_set(e, ERR_PERMISSION, "%s/%s is a symbolic link", d->path, name);
@@ -304,10 +335,12 @@ int disk_file_write(struct disk_file *f, uint64_t offset, const void *data, size
     uint64_t torn;
     int error = ask_hook(f->disk, &call, &torn);
 
-    if (error != 0)
+    if (error != 0) {
         (void)write_all(f->fd, offset, data, MIN(torn, size)); /* the tear a test asked for */
-    else
-        error = write_all(f->fd, offset, data, size);
+        FAILPOINT_TORN();
+    } else {
+        error = done(DISK_WRITE, f->name, write_all(f->fd, offset, data, size));
+    }
     return error != 0 ? file_errno(f, error, "write", e) : 0;
 }
 
@@ -352,6 +385,7 @@ int disk_file_allocate(struct disk_file *f, uint64_t size, struct err *e)
     }
     for (uint64_t at = 0; error == 0 && at < size; at += ZERO_CHUNK)
         error = write_all(f->fd, at, zeros, MIN(size - at, (uint64_t)ZERO_CHUNK));
+    error = done(DISK_ALLOCATE, f->name, error);
     return error != 0 ? file_errno(f, error, "allocate", e) : 0;
 }
 
@@ -363,6 +397,7 @@ int disk_file_truncate(struct disk_file *f, uint64_t size, struct err *e)
 
     if (error == 0 && ftruncate(f->fd, (off_t)size) < 0)
         error = errno;
+    error = done(DISK_TRUNCATE, f->name, error);
     return error != 0 ? file_errno(f, error, "truncate", e) : 0;
 }
 
@@ -372,7 +407,8 @@ int disk_file_sync(struct disk_file *f, struct err *e)
 
     if (error == 0 && fdatasync(f->fd) < 0)
         error = errno;
-    if (error == 0)
+    error = done(DISK_SYNC, f->name, error);
+    if (error == 0 || error == FAILPOINT_SKIP)
         return 0;
     (void)file_errno(f, error, "fdatasync", e);
     return -ERR_IO; /* even when the kernel says ENOSPC: what is on disk is unknown */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "managerd/io/raft_node_internal.h"
 
 static void push(struct call_list *l, struct raft_done_call *c)
@@ -126,6 +127,7 @@ static int flush_change(struct raft_node *n, struct raft_done_call *c)
     struct raft_event ev = { .type = RAFT_EV_CONFIG_CHANGE, .change = *c->change };
     struct raft_status s;
 
+    (void)FAILPOINT("conf.propose");
     int rc = raft_node_step(n, &ev);
     if (rc < 0)
         return rc;
@@ -179,7 +181,9 @@ void raft_ask_flush(struct raft_node *n)
     while (n->proposals.first != NULL && !n->failed && raft_node_now(n) >= n->busy_until_ms) {
         struct raft_done_call *c = n->proposals.first;
         size_t count = 1;
+        (void)FAILPOINT("propose.before");
         int rc = c->change != NULL ? flush_change(n, c) : flush_batch(n, &count);
+        (void)FAILPOINT("propose.after");
 
         if (rc == -ERR_BUSY && c->change == NULL) { /* back-pressure: they wait */
             n->busy_until_ms = raft_node_now(n) + BUSY_RETRY_MS;
@@ -196,6 +200,7 @@ void raft_ask_applied(struct raft_node *n, const struct raft_entry *entry)
         struct raft_done_call *c = pop(&n->pending);
         bool ours = c->index == entry->index && c->term == entry->term;
 
+        (void)FAILPOINT("answer.before");
         finish(c, ours ? 0 : -ERR_STALE);
     }
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "managerd/io/snap_format.h"
 
 enum { ENTRIES_CAPACITY_MIN = 1024 };
@@ -208,6 +209,7 @@ static int open_all(const struct raft_disk_options *o, struct raft_disk *d, stru
         rc = pick_snapshot(d, l, e);
     if (rc == 0)
         rc = open_log(o, d, &r, e);
+    (void)FAILPOINT("open.verified");
     if (rc == 0)
         rc = fit(d, &r, l, o->tail_entries, e);
     l->entries = r.entries;
@@ -388,6 +390,7 @@ int raft_disk_compact(struct raft_disk *d, uint64_t index, struct err *e)
 {
     struct snap_name names[SNAP_KEEP];
     size_t count = 0;
+    (void)FAILPOINT("compact.before");
     int rc = snap_prune(&d->store, e);
 
     if (rc == 0)
@@ -397,5 +400,6 @@ int raft_disk_compact(struct raft_disk *d, uint64_t index, struct err *e)
     d->older_snapshot = count == SNAP_KEEP ? names[SNAP_KEEP - 1].index : 0;
     uint64_t to = MIN(index, d->older_snapshot);
     rc = wal_compact(d->wal, MIN(to, wal_state(d->wal)->snapshot_index), e);
+    (void)FAILPOINT("compact.after");
     return rc == 0 ? retire_keys(d, e) : rc;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "managerd/io/raft_node_internal.h"
@@ -81,8 +82,10 @@ static void send_messages(struct raft_node *n, const struct raft_effects *fx)
     for (size_t i = 0; i < fx->message_count; i++) {
         struct raft_member to;
 
+        (void)FAILPOINT("send.before");
         if (raft_node_find(n, fx->messages[i].to, &to))
             n->o.transport->send(n->o.ctx, &to, &fx->messages[i]);
+        (void)FAILPOINT("send.after");
     }
 }
 
@@ -327,6 +330,7 @@ static int start(struct raft_node *n, struct err *e)
         n->worker = worker_new("raft-disk", n->o.inbox, RAFT_NODE_INBOX_MAX, e);
         rc = n->worker != NULL ? 0 : -ERR_IO;
     }
+    (void)FAILPOINT("open.done");
     if (rc == 0) {
         log_loaded(n, &l);
         raft_write_start(n);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "managerd/io/raft_node_internal.h"
 #include "managerd/raft/codec.h"
@@ -65,7 +66,9 @@ int raft_node_receive(struct raft_node *n, const char *from_node_id, const struc
                        m->generation);
     if (m->entry_count > 0 && n->space == WAL_SPACE_FULL)
         return 0; /* lost on the way, so to speak: nothing that cannot be stored is taken */
+    (void)FAILPOINT("receive.before");
     rc = raft_node_step(n, &ev);
+    (void)FAILPOINT("receive.after");
     return rc < 0 ? err_set(e, (enum err_code) - rc, "message of type %d refused", (int)m->type)
                   : 0;
 }
@@ -117,6 +120,7 @@ static void run_chunk(void *arg)
 {
     struct chunk_call *c = arg;
 
+    (void)FAILPOINT("snap.receive.chunk");
     c->rc = 0;
     if (c->offset == 0) {
         snap_writer_abort(c->writer); /* of an earlier transfer */
@@ -147,6 +151,7 @@ static void offer(struct raft_node *n, const struct chunk_call *c)
                               .snapshot = &r->meta.raft };
     struct raft_event ev = { .type = RAFT_EV_RECEIVE, .message = &m };
 
+    (void)FAILPOINT("snap.receive.last");
     r->complete = true;
     int rc = raft_node_step(n, &ev);
     if (rc < 0)

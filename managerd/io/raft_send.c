@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "managerd/io/raft_node_internal.h"
@@ -129,6 +130,7 @@ static void send_chunk(struct sender *s)
         finish(s, false, "chunk too big");
         return;
     }
+    (void)FAILPOINT("snap.send.chunk");
     s->token = ++n->token_last;
     loop_timer_set(n->o.loop, &s->retry, raft_node_now(n) + ANSWER_MS, on_retry, s);
     n->o.transport->send_chunk(n->o.ctx, &s->to, b.data, b.size, s->token);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "managerd/io/raft_node_internal.h"
 #include "managerd/raft/mutant.h"
@@ -28,6 +29,7 @@ static void run_take(void *arg)
 {
     struct take *t = arg;
 
+    (void)FAILPOINT("snap.take.piece");
     t->rc = 0;
     if (t->writer == NULL)
         t->rc = snap_writer_new(t->store, "taken", &t->meta, &t->writer, &t->err);
@@ -69,6 +71,7 @@ static void on_taken(void *ctx, void *arg)
     if (t->rc == 0) {
         log_info("raft.snapshot_taken", "index=%" PRIu64 " term=%" PRIu64, t->meta.raft.index,
                  t->meta.raft.term);
+        (void)FAILPOINT("snap.take.done");
         raft_write_taken(n, t->meta.raft.index, t->meta.raft.term);
     } else if (t->rc != -ERR_IO) {
         log_warn("raft.snapshot_failed", "reason=\"%s\" retry_ms=%d", t->err.message,
@@ -107,6 +110,7 @@ void raft_take_consider(struct raft_node *n)
     ASSERT(t->meta.raft.term != 0);
     raft_config_at(n->core, t->meta.raft.index, &t->meta.raft.config);
     t->snapshot = n->o.fsm->snapshot_begin(n->o.ctx);
+    (void)FAILPOINT("snap.take.begin");
     n->take = t;
     n->entries_since_snapshot = 0;
     n->bytes_since_snapshot = 0;
@@ -146,6 +150,7 @@ static void load_done(struct raft_node *n, uint64_t index)
     n->entries_since_snapshot = 0;
     n->bytes_since_snapshot = 0;
     log_info("raft.snapshot_loaded", "index=%" PRIu64, index);
+    (void)FAILPOINT("snap.load.done");
     raft_node_wake(n);
 }
 
@@ -188,6 +193,7 @@ void raft_load_start(struct raft_node *n, uint64_t index)
 
     ASSERT(n->load == NULL);
     ASSERT(n->snapshot_index >= index); /* installed, hence durable */
+    (void)FAILPOINT("snap.load.begin");
     if (n->o.fsm->install_begin(n->o.ctx, index) < 0) {
         (void)err_set(&e, ERR_INTERNAL, "the store refuses snapshot %" PRIu64, index);
         raft_node_fail(n, &e);

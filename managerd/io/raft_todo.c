@@ -4,6 +4,7 @@
  * being loaded. The core takes an entry for applied as soon as it is queued; nothing can tell the
  * difference, because everything that depends on it waits in the same queue. */
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "managerd/io/raft_node_internal.h"
 #include "managerd/raft/codec.h"
@@ -69,10 +70,12 @@ static void note_config(struct raft_node *n, const struct raft_entry *entry)
     int rc = raft_config_unpack(entry->data->bytes, entry->data->size, &c, NULL);
 
     ASSERT(rc == 0); /* the core has checked it */
+    (void)FAILPOINT("conf.applied");
     if (raft_config_find(&c, n->raft_id) != NULL) {
         n->was_member = true;
     } else if (n->was_member && !n->removed_told) {
         n->removed_told = true;
+        (void)FAILPOINT("conf.removed");
         log_info("raft.removed", "index=%llu", (unsigned long long)entry->index);
         if (n->o.events->on_removed != NULL)
             n->o.events->on_removed(n->o.ctx);
@@ -86,11 +89,13 @@ static void apply(struct raft_node *n, const struct todo *t)
         const struct raft_data *data = entry->data;
 
         ASSERT(entry->index == n->applied_index + 1);
+        (void)FAILPOINT("apply.before");
         if (entry->type == RAFT_ENTRY_NORMAL)
             n->o.fsm->apply(n->o.ctx, entry->index, entry->term, data != NULL ? data->bytes : NULL,
                             data != NULL ? data->size : 0);
         n->applied_index = entry->index;
         n->bytes_since_snapshot += raft_entry_bytes(entry);
+        (void)FAILPOINT("apply.after");
         if (entry->type == RAFT_ENTRY_CONFIG)
             note_config(n, entry);
         raft_ask_applied(n, entry);
@@ -119,12 +124,14 @@ static void run_one(struct raft_node *n, struct todo *t)
         apply(n, t);
         break;
     case TODO_READ:
+        (void)FAILPOINT("read.before");
         raft_ask_read_done(n, t->call, t->rc);
         break;
     case TODO_LEADER:
         tell_leader(n, t);
         break;
     case TODO_CONFIG:
+        (void)FAILPOINT("conf.told");
         if (n->o.events->on_config != NULL)
             n->o.events->on_config(n->o.ctx, raft_config(n->core));
         break;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "managerd/io/raft_node_internal.h"
 
@@ -93,7 +94,9 @@ static int run_install(struct raft_disk *d, struct write *w, struct err *e)
         snap_writer_abort(received);
         return rc < 0 ? rc : wal_append(d->wal, &b, e);
     }
+    (void)FAILPOINT("snap.install.before");
     rc = snap_writer_commit(received, e);
+    (void)FAILPOINT("snap.install.after");
     if (rc == -ERR_NO_SPACE) /* not even a name: it cannot be tried again */
         return -ERR_IO;
     return rc == 0 ? wal_append(d->wal, &b, e) : rc;
@@ -236,7 +239,9 @@ static void report(struct raft_node *n, const struct write_list *done)
     if (seq != 0) {
         struct raft_event ev = { .type = RAFT_EV_PERSISTED, .persisted_seq = seq };
 
+        (void)FAILPOINT("persisted.before");
         raft_node_step_sure(n, &ev);
+        (void)FAILPOINT("persisted.after");
     }
     for (const struct write *w = done->first; w != NULL; w = w->next) {
         struct raft_event ev = { .type = RAFT_EV_SNAPSHOT_TAKEN, .snapshot_index = w->taken_index };
