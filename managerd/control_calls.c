@@ -11,6 +11,7 @@ struct control_work {
     struct incoming *in;
     const struct control_method *method;
     struct control_subject subject;
+    bool confirmed; /* what this leader knows was confirmed by a majority since the call came */
 };
 
 static void work_answer(struct control_work *w)
@@ -71,6 +72,33 @@ static void on_applied(void *ctx, int rc, const struct err *e)
     work_fail(w, rc, &why);
 }
 
+static void change(struct control_work *w);
+
+static void on_refusal_confirmed(void *ctx, int rc, uint64_t index)
+{
+    struct control_work *w = ctx;
+    struct err e = { 0 };
+
+    (void)index; /* the store is at least this new */
+    if (rc == 0) {
+        w->confirmed = true;
+        change(w);
+        return;
+    }
+    calls_explain_no_leader(w->in->manager, &e);
+    work_fail(w, rc, &e);
+}
+
+/* A refusal is a read: "not found", "exists already", "out of sequence" tell what the store holds.
+ * A leader that was replaced without having noticed must not tell from what it last knew. */
+static void refuse(struct control_work *w, int rc, const struct err *e)
+{
+    if (w->confirmed)
+        work_fail(w, rc, e);
+    else
+        raft_node_read(w->in->manager->raft, on_refusal_confirmed, w);
+}
+
 static void change(struct control_work *w)
 {
     struct incoming *in = w->in;
@@ -90,7 +118,7 @@ static void change(struct control_work *w)
     }
     int rc = w->method->change(&env, in->request, tx, &w->subject, &e);
     if (rc < 0)
-        work_fail(w, rc, &e);
+        refuse(w, rc, &e);
     else
         leader_propose(m, tx, in->has_request_id ? in->request_id : NULL, on_applied, w);
     store_tx_free(tx);
