@@ -156,7 +156,7 @@ DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev
              libyaml-dev uthash-dev libnftables-dev
 DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
             docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
-            procps apache2-utils curl systemd man-db
+            procps apache2-utils curl systemd man-db e2fsprogs
 deps:
 	@deploy/deps.sh $(DEB_BUILD) $(DEB_TEST)
 
@@ -167,6 +167,7 @@ help:
 	@echo "make unit      unit tests under ASan and UBSan"
 	@echo "make sim       build the simulator: $(B)/sim --seed S | --seeds A..B -j2"
 	@echo "make cluster   tests with real daemons and real Docker engines (root)"
+	@echo "make torture   build test/torture: real managers under faults, judged (test/torture/README.md)"
 	@echo "make fuzz      a short run of every fuzz target"
 	@echo "make bench     figures against stated goals"
 	@echo "make tidy      layering, banned calls, sizes, formatting"

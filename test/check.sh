@@ -37,6 +37,8 @@ fi
 if compgen -G 'test/fuzz/fuzz_*.c' >/dev/null; then part fuzz test/fuzz/run.sh; fi
 if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then
     part install deploy/test_install.sh
+    part "torture build" bash -c "make -s -j$jobs torture && make -s -j$jobs FAILPOINTS=1 torture"
+    part torture test/torture/short.sh
     part cluster test/cluster/run.sh
 else
     part lab test/cluster/run.sh test_lab.sh
