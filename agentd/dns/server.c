@@ -1,9 +1,7 @@
 #include "agentd/dns/dns.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +9,7 @@
 #include <unistd.h>
 
 #include "agentd/dns/internal.h"
+#include "agentd/net/netns.h"
 #include "common/assert.h"
 #include "common/log.h"
 #include "common/random.h"
@@ -181,13 +180,6 @@ static void on_udp(void *ctx, int fd, uint32_t events)
 
 /* ---- sockets ---- */
 
-static int open_own_namespace(struct err *e)
-{
-    int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-    return fd < 0 ? err_errno(e, errno, "open the own network namespace") : fd;
-}
-
 /* The address need not exist yet; answers leave from it, since the socket is bound to it. */
 static int open_socket(const struct ip *ip, int type, struct err *e)
 {
@@ -211,19 +203,16 @@ static int open_socket(const struct ip *ip, int type, struct err *e)
     return TAKE_FD(fd);
 }
 
-/* Sockets belong to the namespace that their maker stands in. A thread that cannot get back out of
- * it must not go on. */
+/* Sockets belong to the namespace that their maker stands in. */
 static int open_sockets(int netns_fd, const struct ip *ip, int ret[2], struct err *e)
 {
-    CLEANUP_CLOSE int own = open_own_namespace(e);
+    int own, rc = netns_enter(netns_fd, &own, e);
 
-    if (own < 0)
-        return own;
-    if (setns(netns_fd, CLONE_NEWNET) < 0)
-        return err_errno(e, errno, "enter the network's namespace");
+    if (rc < 0)
+        return rc;
     CLEANUP_CLOSE int udp = open_socket(ip, SOCK_DGRAM, e);
     CLEANUP_CLOSE int tcp = udp < 0 ? udp : open_socket(ip, SOCK_STREAM, e);
-    ASSERT(setns(own, CLONE_NEWNET) == 0);
+    netns_leave(own);
 
     if (udp < 0 || tcp < 0)
         return MIN(udp, tcp);

@@ -98,14 +98,15 @@ static Skep__NetworkPeer *build_peer(const struct builder *b, const Skep__Node *
 static void build_aliases(const struct builder *b, const struct record *r,
                           Skep__NetworkService *out)
 {
-    const Skep__TaskSpec *task = ((const Skep__Service *)r->object)->spec->task;
+    const Skep__Service *s = (const Skep__Service *)r->object;
+    const Skep__TaskSpec *task = s->spec->task;
 
     out->aliases = arena_array(b->arena, task->n_networks, sizeof(*out->aliases));
     for (size_t i = 0; i < task->n_networks; i++) {
         const Skep__NetworkAttachmentConfig *c = task->networks[i];
 
-        if (c->n_aliases == 0 || !visible_in(b, r, c->target))
-            continue;
+        if (!visible_in(b, r, c->target) || (c->n_aliases == 0 && !service_is_dnsrr(s)))
+            continue; /* without a virtual address, only this tells where its name is known */
         Skep__NetworkServiceAliases *a = ARENA_NEW(b->arena, Skep__NetworkServiceAliases);
 
         skep__network_service_aliases__init(a);

@@ -309,7 +309,7 @@ static int expect_service(struct expected *x, const Skep__Service *s)
         a->network_id = task->networks[i]->target;
         a->n_aliases = task->networks[i]->n_aliases;
         a->aliases = task->networks[i]->aliases;
-        if (a->n_aliases > 0)
+        if (dnsrr || a->n_aliases > 0)
             out.aliases[out.n_aliases++] = a;
     }
     size_t vips = s->endpoint != NULL ? s->endpoint->n_virtual_ips : 0;

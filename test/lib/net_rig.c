@@ -135,7 +135,7 @@ void net_rig_service(struct net_rig *r, const char *id, const char *networks, bo
 
         skep__network_attachment_config__init(c);
         c->target = (char *)(uintptr_t)name;
-        c->n_aliases = 1;
+        c->n_aliases = dnsrr ? 0 : 1;
         c->aliases = arena_array(a, 1, sizeof(char *));
         c->aliases[0] = arena_printf(a, "%s-in-%s", id, name);
         task->networks[task->n_networks++] = c;

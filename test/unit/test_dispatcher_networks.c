@@ -66,6 +66,10 @@ START_TEST(records_of_present_networks)
     ck_assert_str_eq(s->aliases[0]->aliases[0], "web-in-b");
     s = net_mirror_find(&n2->mirror, KIND(SERVICE), "db")->service;
     ck_assert_int_eq(s->mode, SKEP__ENDPOINT_MODE__ENDPOINT_DNSRR);
+    ck_assert_uint_eq(s->n_virtual_ips, 0);
+    ck_assert_uint_eq(s->n_aliases, 1); /* without any: it says where its name is known */
+    ck_assert_str_eq(s->aliases[0]->network_id, "b");
+    ck_assert_uint_eq(s->aliases[0]->n_aliases, 0);
     const Skep__NetworkHead *head = net_mirror_find(&n2->mirror, KIND(NETWORK), "b")->network;
     ck_assert_uint_eq(head->vni, 4098);
     ck_assert_uint_eq(head->data_path_port, 4789);
