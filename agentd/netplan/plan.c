@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hash.h"
+#include "common/map.h"
+
 enum { VXLAN_PORT = 4789, MTU_DEFAULT = 1450, MTU_MIN = 68 }; /* RFC 7348 §5; RFC 791 */
 
 struct maker {
@@ -13,6 +16,7 @@ struct maker {
     struct plan_peer *peers; /* all known ones while endpoints are read, then those that are used */
     bool *used;
     size_t peer_count;
+    struct map peers_by_id, services_by_id;
 };
 
 /* ---- the network and its nodes --------------------------------------------------------------- */
@@ -93,24 +97,26 @@ static void collect_peers(struct maker *m)
         (void)tables_address(x->networks, x->n_networks, m->id, IP_V4, &p->address);
     }
     m->used = arena_array(m->a, m->peer_count + 1, sizeof(*m->used));
+    map_reserve(&m->peers_by_id, m->peer_count);
+    for (size_t i = 0; i < m->peer_count; i++)
+        map_add(&m->peers_by_id, hash_str(m->peers[i].node_id, 0), &m->peers[i]);
     for (size_t i = 0; i < m->peer_count; i++)
         m->used[i] = m->peers[i].address.family != 0;
 }
 
-static int peer_by_id(const void *key, const void *peer)
+static bool is_peer(const void *value, const void *key)
 {
-    return strcmp(key, ((const struct plan_peer *)peer)->node_id);
+    return strcmp(((const struct plan_peer *)value)->node_id, key) == 0;
 }
 
 /* -1: this node; -2: a node that is down or unknown. */
 static int32_t find_peer(const struct maker *m, const char *node_id)
 {
-    if (strcmp(node_id, m->self) == 0)
-        return -1;
-    if (m->peer_count == 0)
-        return -2;
-    const struct plan_peer *p = bsearch(node_id, m->peers, m->peer_count, sizeof(*p), peer_by_id);
-    return p != NULL ? (int32_t)(p - m->peers) : -2;
+    const struct plan_peer *p = map_find(&m->peers_by_id, hash_str(node_id, 0), is_peer, node_id);
+
+    if (p != NULL)
+        return (int32_t)(p - m->peers);
+    return strcmp(node_id, m->self) == 0 ? -1 : -2;
 }
 
 /* ---- tasks ----------------------------------------------------------------------------------- */
@@ -120,6 +126,30 @@ static enum plan_state state_of(const Skep__NetworkEndpoint *x)
     if (x->state == SKEP__NETWORK_ENDPOINT__STATE__UP)
         return PLAN_UP;
     return x->state == SKEP__NETWORK_ENDPOINT__STATE__DRAINING ? PLAN_DRAINING : PLAN_STARTING;
+}
+
+/* tables_address() of both families in one pass: this is done for every task of the network. */
+static bool addresses_of(const struct maker *m, const Skep__NetworkEndpoint *x, struct ip *ret_v4,
+                         struct ip *ret_v6)
+{
+    struct ip_net net;
+
+    for (size_t i = 0; i < x->n_networks; i++) {
+        const Skep__NetworkAttachment *a = x->networks[i];
+
+        if (strcmp(a->network_id, m->id) != 0)
+            continue;
+        for (size_t k = 0; k < a->n_addresses; k++) {
+            if (ip_net_parse_host(a->addresses[k], &net, NULL) < 0)
+                continue;
+            if (net.address.family == IP_V4 && ret_v4->family == 0)
+                *ret_v4 = net.address;
+            else if (net.address.family == IP_V6 && ret_v6->family == 0)
+                *ret_v6 = net.address;
+        }
+        return ret_v4->family != 0 || ret_v6->family != 0;
+    }
+    return false;
 }
 
 static void make_endpoints(struct maker *m)
@@ -138,9 +168,7 @@ static void make_endpoints(struct maker *m)
         *p = (struct plan_endpoint){
             .task_id = x->task_id, .service_id = x->service_id, .peer = peer, .state = state_of(x)
         };
-        (void)tables_address(x->networks, x->n_networks, m->id, IP_V4, &p->v4);
-        (void)tables_address(x->networks, x->n_networks, m->id, IP_V6, &p->v6);
-        if (p->v4.family == 0 && p->v6.family == 0)
+        if (!addresses_of(m, x, &p->v4, &p->v6))
             continue;
         if (peer >= 0)
             m->used[peer] = true;
@@ -207,10 +235,53 @@ static size_t make_backends(const struct maker *m, const char *service_id, bool 
     return count;
 }
 
+static bool is_service(const void *value, const void *key)
+{
+    return strcmp(((const struct plan_service *)value)->id, key) == 0;
+}
+
+/* Gives every service its endpoints: counts them, then lays them out one service after another. */
+static void share_backends(const struct maker *m, struct plan_service *services)
+{
+    const struct net_plan *p = m->p;
+    struct plan_service **of = arena_array(m->a, p->endpoint_count, sizeof(struct plan_service *));
+    struct plan_backend *all = arena_array(m->a, p->endpoint_count, sizeof(*all));
+
+    for (size_t i = 0; i < p->endpoint_count; i++) {
+        const struct plan_endpoint *x = &p->endpoints[i];
+
+        if (x->state == PLAN_STARTING || x->v4.family == 0 || x->service_id[0] == '\0')
+            continue;
+        of[i] = map_find(&m->services_by_id, hash_str(x->service_id, 0), is_service, x->service_id);
+        if (of[i] != NULL)
+            of[i]->backend_count++;
+    }
+    for (size_t i = 0; i < p->service_count; i++) {
+        services[i].backends = all;
+        all += services[i].backend_count;
+        services[i].backend_count = 0;
+    }
+    for (size_t i = 0; i < p->endpoint_count; i++) {
+        const struct plan_endpoint *x = &p->endpoints[i];
+        struct plan_backend *to;
+
+        if (of[i] == NULL)
+            continue;
+        to = (struct plan_backend *)&of[i]->backends[of[i]->backend_count++];
+        *to = (struct plan_backend){ .address = x->v4,
+                                     .draining = x->state == PLAN_DRAINING,
+                                     .local = x->peer == -1 };
+    }
+    for (size_t i = 0; i < p->service_count; i++)
+        qsort((struct plan_backend *)services[i].backends, services[i].backend_count,
+              sizeof(struct plan_backend), backend_by_address);
+}
+
 static void make_services(struct maker *m, const Skep__NetworkService *const *all, size_t count)
 {
     struct plan_service *to = arena_array(m->a, count, sizeof(*to));
 
+    map_reserve(&m->services_by_id, count);
     for (size_t i = 0; i < count; i++) {
         struct plan_service *s = &to[m->p->service_count];
 
@@ -218,10 +289,11 @@ static void make_services(struct maker *m, const Skep__NetworkService *const *al
             continue;
         s->id = all[i]->id;
         s->name = all[i]->name;
-        s->backend_count = make_backends(m, s->id, false, &s->backends);
+        map_add(&m->services_by_id, hash_str(s->id, 0), s);
         m->p->service_count++;
     }
     m->p->services = to;
+    share_backends(m, to);
 }
 
 static int port_compare(const void *x, const void *y)
@@ -255,7 +327,14 @@ static bool make_port(const struct maker *m, const Skep__NetworkService *s,
                             .source = c->source,
                             .host_ip = ip_is_any(&host.address) ? (struct ip){ 0 } : host.address,
                             .service_id = s->id };
-    ret->backend_count = make_backends(m, s->id, host_mode, &ret->backends);
+    const struct plan_service *known =
+        host_mode ? NULL : map_find(&m->services_by_id, hash_str(s->id, 0), is_service, s->id);
+    if (known != NULL) {
+        ret->backends = known->backends;
+        ret->backend_count = known->backend_count;
+    } else {
+        ret->backend_count = make_backends(m, s->id, host_mode, &ret->backends);
+    }
     return !host_mode || ret->backend_count > 0;
 }
 
@@ -330,5 +409,7 @@ const struct net_plan *plan_make(const struct tables *t, const char *network_id,
     make_services(&m, services, count);
     make_ports(&m, services, count);
     make_peers(&m, (struct plan_endpoint *)m.p->endpoints);
+    map_deinit(&m.peers_by_id);
+    map_deinit(&m.services_by_id);
     return m.p;
 }
