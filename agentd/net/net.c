@@ -13,13 +13,13 @@
 
 static void pick_balancer(struct net *n)
 {
-    const struct balancer_ops *all[] = { &balancer_ipvs, &balancer_nft };
+    const struct balancer_ops *all[] = { &balancer_nft }; /* the best first */
     struct err e = { 0 };
 
+    (void)snprintf(e.message, sizeof(e.message), "not known to this agent");
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        if (n->options.balancer == NET_BALANCER_NFT && all[i] != &balancer_nft)
-            continue;
-        if (n->options.balancer == NET_BALANCER_IPVS && all[i] != &balancer_ipvs)
+        if ((n->options.balancer == NET_BALANCER_NFT && strcmp(all[i]->name, "nftables") != 0) ||
+            (n->options.balancer == NET_BALANCER_IPVS && strcmp(all[i]->name, "ipvs") != 0))
             continue;
         if (all[i]->probe(&e) == 0) {
             n->balancer = all[i];

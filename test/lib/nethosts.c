@@ -236,6 +236,7 @@ struct nettask *nettask_start(struct nethosts *h)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (unshare(CLONE_NEWNET) != 0 || write(fds[1], "x", 1) != 1)
             _exit(1);
+        (void)close_range(0, ~0u, 0); /* what the agent of a host listens on is not the task's */
         for (;;)
             (void)pause();
     }
