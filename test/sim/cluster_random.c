@@ -402,6 +402,7 @@ int cluster_random_run(uint64_t seed, FILE *trace, struct random_stats *ret_stat
         world_use_allocator(&l->world);
         (void)world_network_create(&l->world, "front", "");
         (void)world_network_create(&l->world, "small", SMALL_SUBNET);
+        world_use_dispatcher(&l->world);
     }
     if (roll(l, 3) != 0)
         world_use_scheduler(&l->world);

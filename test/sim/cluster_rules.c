@@ -320,5 +320,7 @@ int cluster_rules_converged(const struct world *w, struct err *e)
         rc = task_converged(w, (const Skep__Task *)m, e);
     if (rc == 0)
         rc = check_containers(w, e);
+    if (rc == 0)
+        rc = world_networks_converged(w, e);
     return rc == 0 ? check_history(w, e) : rc;
 }

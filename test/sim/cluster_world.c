@@ -25,6 +25,8 @@ static void on_event(void *ctx, const struct store_event *ev)
         w->cores[i].ops->on_event(w->cores[i].core, ev);
         w->cores[i].run_at_ms = w->now_ms;
     }
+    if (w->dispatcher != NULL)
+        dispatcher_ops.on_event(w->dispatcher, ev);
     if (w->watch != NULL)
         w->watch(w->watch_ctx, ev);
 }
@@ -143,6 +145,7 @@ void world_change_leader(struct world *w)
     }
     for (size_t i = 0; i < w->core_count; i++)
         start(w, &w->cores[i]);
+    world_networks_restart(w);
 }
 
 static void add_core(struct world *w, const struct core_ops *ops, void *core)
@@ -257,6 +260,7 @@ void world_tick(struct world *w)
     schedule(w);
     world_agents_tick(w);
     run_cores(w);
+    world_networks_tick(w);
     w->now_ms += WORLD_TICK_MS;
     w->wall_ns += WORLD_TICK_MS * INT64_C(1000000);
 }
@@ -297,8 +301,11 @@ void world_node_add(struct world *w, const char *id)
     Skep__NodeStatus status = SKEP__NODE_STATUS__INIT;
     Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
     Skep__NodeNetwork network = SKEP__NODE_NETWORK__INIT;
+    char address[32];
 
     ASSERT(w->agent_count < WORLD_AGENTS_MAX);
+    (void)snprintf(address, sizeof(address), "10.77.0.%zu", w->agent_count + 1);
+    network.data_path_address = address;
     struct world_agent *a = &w->agents[w->agent_count++];
     *a = (struct world_agent){ .connected = true };
     world_copy_id(a->node_id, id);
@@ -481,6 +488,7 @@ void world_deinit(struct world *w)
         drop(&w->cores[i]);
         store_tx_free(w->cores[i].tx);
     }
+    world_networks_deinit(w);
     orchestrator_free(w->orch);
     allocator_free(w->allocator);
     scheduler_free(w->scheduler);

@@ -11,8 +11,10 @@
 
 #include "common/arena.h"
 #include "managerd/allocator/allocator.h"
+#include "managerd/dispatcher/dispatcher.h"
 #include "managerd/orchestrator/orchestrator.h"
 #include "managerd/scheduler/scheduler.h"
+#include "test/lib/net_mirror.h"
 
 enum { WORLD_TICK_MS = 100, WORLD_AGENTS_MAX = 64, WORLD_CORES = 3 };
 
@@ -30,6 +32,10 @@ struct world_agent {
     bool connected;
     struct world_container *containers;
     size_t container_count, container_capacity;
+    /* With a dispatcher: */
+    char session[ID_CHARS + 1];
+    struct net_mirror mirror;
+    bool net_parked; /* its NETWORKS call waits */
 };
 
 /* A leader core as the manager runs it: one transaction on its way at a time. */
@@ -50,8 +56,11 @@ struct world {
     int64_t wall_ns;
     struct prng prng;
     struct orchestrator *orch;
-    struct scheduler *scheduler; /* NULL: a plain one of the world's own */
-    struct allocator *allocator; /* NULL: tasks get no addresses */
+    struct scheduler *scheduler;   /* NULL: a plain one of the world's own */
+    struct allocator *allocator;   /* NULL: tasks get no addresses */
+    struct dispatcher *dispatcher; /* NULL: nobody is told of networks */
+    struct store_tx *dispatcher_tx;
+    struct prng look_on; /* what the dispatcher draws */
     struct world_core cores[WORLD_CORES];
     size_t core_count;
     struct store_tx *tx;
@@ -71,6 +80,9 @@ void world_use_scheduler(struct world *w);
 /* From now on the product's allocator gives addresses; there is an ingress network. Comes before
  * the scheduler. */
 void world_use_allocator(struct world *w);
+/* From now on the product's dispatcher tells agents of their networks; it does not take part in the
+ * rest. */
+void world_use_dispatcher(struct world *w);
 void world_deinit(struct world *w);
 struct core_env world_env(struct world *w);
 
