@@ -19,6 +19,7 @@
 
 #include "agentd/dns/internal.h"
 #include "test/lib/dns_text.h"
+#include "test/lib/dns_upstream.h"
 #include "test/lib/netns_lab.h"
 #include "test/lib/networks_text.h"
 #include "test/lib/tmpdir.h"
@@ -30,140 +31,7 @@ static struct dns *d;
 static struct err e;
 static char *dir, resolv_conf[256];
 static int home, host, r1, r2;
-
-/* ---- an upstream resolver: the first label of the name says what it does ---- */
-
-static struct upstream {
-    int udp, tcp;
-    struct in_addr address;
-    int asked;
-} good, bad;
-
-/* Appends "A 192.0.2.<last>" count times to a question turned answer. */
-static size_t upstream_answer(uint8_t *m, size_t size, int rcode, int count)
-{
-    static const uint8_t record[] = { 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2 };
-
-    m[2] |= 0x80;
-    m[3] = (uint8_t)(0x80 | rcode);
-    m[7] = (uint8_t)count;
-    m[11] = 0;
-    for (int i = 0; i < count; i++) {
-        memcpy(m + size, record, sizeof(record));
-        m[size + sizeof(record)] = (uint8_t)(80 + i);
-        size += sizeof(record) + 1;
-    }
-    return size;
-}
-
-static size_t question_size(const uint8_t *m)
-{
-    size_t at = 12;
-
-    while (m[at] != 0)
-        at += 1U + m[at];
-    return at + 5;
-}
-
-/* 0 = says nothing. */
-static size_t upstream_work(struct upstream *u, uint8_t *m, bool tcp)
-{
-    size_t size = question_size(m);
-    const char *label = (const char *)m + 13;
-
-    u->asked++;
-    if (u == &bad)
-        return upstream_answer(m, size, strncmp(label, "refused", 7) == 0 ? 5 : 2, 0);
-    if (strncmp(label, "silent", 6) == 0)
-        return 0;
-    if (strncmp(label, "nobody", 6) == 0)
-        return upstream_answer(m, size, 3, 0);
-    if (strncmp(label, "refused", 7) == 0)
-        return upstream_answer(m, size, 5, 0);
-    if (strncmp(label, "large", 5) == 0) {
-        size = upstream_answer(m, size, 0, tcp ? 60 : 0);
-        m[2] |= tcp ? 0 : 2;
-        return size;
-    }
-    return upstream_answer(m, size, 0, strncmp(label, "toolarge", 8) == 0 ? 60 : 1);
-}
-
-static void on_upstream_udp(void *ctx, int fd, uint32_t events)
-{
-    struct upstream *u = ctx;
-    union address from;
-    socklen_t bytes = sizeof(from);
-    uint8_t m[2048];
-    ssize_t got = recvfrom(fd, m, sizeof(m) / 2, 0, &from.any, &bytes);
-
-    (void)events;
-    ck_assert_int_gt(got, 12);
-    bool liar = strncmp((const char *)m + 13, "liar", 4) == 0;
-    size_t size = upstream_work(u, m, false);
-    if (liar) { /* answers that are not to be believed come first */
-        m[1] ^= 1;
-        (void)sendto(fd, m, size, 0, &from.any, bytes);
-        m[1] ^= 1;
-        m[14] ^= 1;
-        (void)sendto(fd, m, size, 0, &from.any, bytes);
-        m[14] ^= 1;
-        (void)sendto(fd, m, size - 1, 0, &from.any, bytes);
-    }
-    if (size > 0)
-        ck_assert_int_eq(sendto(fd, m, size, 0, &from.any, bytes), (ssize_t)size);
-}
-
-/* The question has come, in one piece. */
-static void on_upstream_stream(void *ctx, int fd, uint32_t events)
-{
-    uint8_t m[4096];
-    ssize_t got = recv(fd, m, sizeof(m) / 2, 0);
-
-    (void)events;
-    loop_unwatch_fd(l, fd);
-    if (got > 0) {
-        ck_assert_int_eq(got, 2 + (m[0] << 8 | m[1]));
-        size_t size = upstream_work(ctx, m + 2, true);
-        m[0] = (uint8_t)(size >> 8);
-        m[1] = (uint8_t)size;
-        (void)send(fd, m, 1, MSG_NOSIGNAL); /* in two pieces; the asker may have left */
-        (void)send(fd, m + 1, size + 1, MSG_NOSIGNAL);
-    }
-    close(fd);
-}
-
-static void on_upstream_tcp(void *ctx, int fd, uint32_t events)
-{
-    int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-
-    (void)events;
-    ck_assert_int_ge(c, 0);
-    ck_assert_int_eq(loop_watch_fd(l, c, EPOLLIN, on_upstream_stream, ctx), 0);
-}
-
-static void upstream_open(struct upstream *u, const char *address)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(53) };
-    int on = 1;
-
-    ck_assert_int_eq(inet_pton(AF_INET, address, &a.sin_addr), 1);
-    *u = (struct upstream){ .udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
-                            .tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-    (void)setsockopt(u->tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    ck_assert_int_eq(bind(u->udp, (struct sockaddr *)&a, sizeof(a)), 0);
-    ck_assert_int_eq(bind(u->tcp, (struct sockaddr *)&a, sizeof(a)), 0);
-    ck_assert_int_eq(listen(u->tcp, 16), 0);
-    ck_assert_int_eq(loop_watch_fd(l, u->udp, EPOLLIN, on_upstream_udp, u), 0);
-    ck_assert_int_eq(loop_watch_fd(l, u->tcp, EPOLLIN, on_upstream_tcp, u), 0);
-}
-
-static void upstream_close(struct upstream *u)
-{
-    loop_unwatch_fd(l, u->udp);
-    loop_unwatch_fd(l, u->tcp);
-    close(u->udp);
-    close(u->tcp);
-}
+static struct dns_upstream good, bad;
 
 /* ---- the world ---- */
 
@@ -228,14 +96,15 @@ static void setup(void)
     netns_lab_address("10.0.1.1");
     netns_lab_address("10.0.1.5");
     netns_lab_enter(host);
-    upstream_open(&good, "127.0.0.53");
-    upstream_open(&bad, "127.0.0.54");
+    dns_upstream_open(&good, l, "127.0.0.53");
+    dns_upstream_open(&bad, l, "127.0.0.54");
+    bad.fails = true;
 }
 
 static void teardown(void)
 {
-    upstream_close(&good);
-    upstream_close(&bad);
+    dns_upstream_close(&good);
+    dns_upstream_close(&bad);
     dns_free(d);
     tables_free(t);
     loop_free(l);
@@ -545,14 +414,14 @@ END_TEST
 
 START_TEST(we_are_no_resolver_of_our_own)
 {
-    struct upstream trap;
+    struct dns_upstream trap;
 
     netns_lab_address("10.0.1.1"); /* in the host's namespace, where somebody answers */
-    upstream_open(&trap, "10.0.1.1");
+    dns_upstream_open(&trap, l, "10.0.1.1");
     write_resolv_conf("nameserver 10.0.1.1\n");
     ck_assert_str_eq(ask("example.com"), "SERVFAIL");
     ck_assert_int_eq(trap.asked, 0);
-    upstream_close(&trap);
+    dns_upstream_close(&trap);
 }
 END_TEST
 
@@ -643,6 +512,33 @@ START_TEST(nothing_is_denied_before_all_is_known)
     apply(basic);
     ck_assert_str_eq(ask("web"), "NOERROR aa A 5 10.0.1.2");
     ck_assert_str_eq(ask("nobody.example"), "NXDOMAIN");
+}
+END_TEST
+
+START_TEST(both_families_are_served)
+{
+    struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(53) };
+    struct ip gateways[3];
+
+    ck_assert_int_eq(ip_parse("10.0.1.1", &gateways[0], NULL), 0);
+    ck_assert_int_eq(ip_parse("fd01::1", &gateways[1], NULL), 0); /* not there yet */
+    ck_assert_int_eq(ip_parse("::1", &gateways[2], NULL), 0);
+    to.sin6_addr = in6addr_loopback;
+    ck_assert_int_eq(dns_listen(d, networks_id(&arena, "n1"), r1, gateways, 3, &e), 0);
+    for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+        netns_lab_enter(r1);
+        int fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0);
+        netns_lab_enter(host);
+        ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+        ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+        if (type == SOCK_STREAM)
+            stream_send(fd, (struct dns_text_query){ .name = "web" });
+        else
+            send_query(fd, (struct dns_text_query){ .name = "web" });
+        ck_assert_str_eq(type == SOCK_STREAM ? stream_receive(fd, 0) : receive(fd, 0),
+                         "NOERROR aa A 5 10.0.1.2");
+        close(fd);
+    }
 }
 END_TEST
 
@@ -780,6 +676,7 @@ int main(void)
     tcase_add_test(tc, a_silent_server_costs_two_seconds);
     tcase_add_test(tc, questions_under_way_are_bounded);
     tcase_add_test(tc, nothing_is_denied_before_all_is_known);
+    tcase_add_test(tc, both_families_are_served);
     tcase_add_test(tc, listeners_follow_what_is_wanted);
     tcase_add_test(tc, real_resolvers_understand_us);
     suite_add_tcase(s, tc);
