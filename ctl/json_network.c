@@ -68,5 +68,8 @@ json_t *json_network(const Skep__Network *n)
     (void)json_object_set_new(o, "Options", options_json(n));
     (void)json_object_set_new(o, "Labels", json_map(a->n_labels, a->labels));
     json_set_string(o, "Error", n->error);
+    json_set_string(o, "Warning", n->warning);
+    if (n->fullness_percent > 0)
+        json_set_integer(o, "FullnessPercent", n->fullness_percent);
     return o;
 }

@@ -426,6 +426,7 @@ static json_t *endpoint_json(const Skep__Endpoint *e)
         (void)json_array_append_new(vips, v);
     }
     set_list(o, "VirtualIPs", vips);
+    json_set_string(o, "Error", e != NULL ? e->error : "");
     return o;
 }
 

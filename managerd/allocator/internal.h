@@ -216,9 +216,11 @@ struct allocator {
     struct item *fresh, *flying, *blocked; /* tasks */
     size_t blocked_count;
     bool nets_due, nodes_due, predefined_due;
-    bool services_due; /* all of them: a network is gone */
-    bool freed;        /* something is free again: blocked services and tasks are tried again … */
-    bool woken;        /* … at once, because what they waited for is there */
+    bool services_due;  /* all of them: a network is gone */
+    bool nodes_blocked; /* there was no address left for one */
+    uint32_t nodes_mtu; /* the smallest, in this run */
+    bool freed; /* something is free again: blocked services and tasks are tried again … */
+    bool woken; /* … at once, because what they waited for is there */
     bool retry_tasks, retry_now; /* the same for tasks, until they were tried */
     bool tasks_first;            /* the last transaction had no tasks in it */
     uint64_t tried_ms;           /* when blocked tasks were last tried */

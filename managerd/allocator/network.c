@@ -209,6 +209,7 @@ static void move(struct allocator *a, const char *network_id, const char *addres
             numbers_give(&p->numbers, number);
     }
     a->freed |= !take;
+    a->nodes_due |= !take && n->ingress && a->nodes_blocked;
     a->nets_due |= fullness(n) != n->fullness;
 }
 
@@ -312,7 +313,7 @@ static uint32_t choose_mtu(const struct allocator *a, const Skep__NetworkSpec *s
 
     if (option != NULL && text_parse_u64(option, &mtu, NULL) == 0 && mtu > 0)
         return (uint32_t)mtu;
-    uint32_t least = nodes_mtu(a);
+    uint32_t least = a->nodes_mtu;
     return least > overhead(spec) ? least - overhead(spec) : least;
 }
 
@@ -355,7 +356,7 @@ static bool allocate(struct allocator *a, struct net *n, Skep__Network *next, ch
 
 static char *mtu_warning(struct allocator *a, const Skep__Network *n)
 {
-    uint32_t least = nodes_mtu(a), needed = n->mtu + overhead(n->spec);
+    uint32_t least = a->nodes_mtu, needed = n->mtu + overhead(n->spec);
 
     if (n->mtu == 0 || needed <= least)
         return text("");
@@ -406,6 +407,7 @@ void nets_run(struct allocator *a, const struct core_env *env, struct store_tx *
         return;
     a->nets_due = false;
     a->keys_due_ms = CORE_NEVER;
+    a->nodes_mtu = nodes_mtu(a);
     DL_FOREACH(a->nets, n)
     {
         const ProtobufCMessage *object = store_get(a->store, SKEP__KIND__KIND_NETWORK, n->id);

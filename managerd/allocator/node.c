@@ -98,7 +98,7 @@ void nodes_run(struct allocator *a, const struct core_env *env, struct store_tx 
 
     if (!a->nodes_due)
         return;
-    a->nodes_due = false;
+    a->nodes_due = a->nodes_blocked = false;
     if (ingress != NULL && !ingress->allocated)
         return; /* its allocation makes them due again */
     for (const ProtobufCMessage *o = store_first(env->store, SKEP__KIND__KIND_NODE); o != NULL;
@@ -111,6 +111,7 @@ void nodes_run(struct allocator *a, const struct core_env *env, struct store_tx 
             a->nodes_due = true;
             return;
         }
-        (void)give_address(a, node, ingress, tx); /* the network itself says that it is full */
+        a->nodes_blocked |=
+            !give_address(a, node, ingress, tx); /* the network says that it is full */
     }
 }

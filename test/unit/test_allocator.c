@@ -322,6 +322,27 @@ START_TEST(nodes_have_ingress_addresses)
 }
 END_TEST
 
+/* More nodes than addresses: the last one gets its address when another goes. */
+START_TEST(nodes_wait_for_addresses)
+{
+    rig_network(&rig, "ingress", "spec.ingress=true spec.ipam[0].subnet=10.1.0.0/29");
+    rig_service(&rig, "web", "", "80:80");
+    for (int i = 0; i < 5; i++) {
+        char id[16];
+
+        (void)snprintf(id, sizeof(id), "n%d", i);
+        rig_node(&rig, id, "description.network.mtu=1500");
+        (void)allocator_rig_run(&rig);
+    }
+    ck_assert_str_eq(rig_vips(&rig, "web"), "10.1.0.3/29"); /* after the first node's */
+    ck_assert_uint_eq(store_node(rig.core.f.s, "n3")->n_networks, 1);
+    ck_assert_uint_eq(store_node(rig.core.f.s, "n4")->n_networks, 0);
+    core_rig_remove(&rig.core, SKEP__KIND__KIND_NODE, "n1");
+    (void)allocator_rig_run(&rig);
+    ck_assert_str_eq(store_node(rig.core.f.s, "n4")->networks[0]->addresses[0], "10.1.0.4/29");
+}
+END_TEST
+
 /* ---- services ---- */
 
 /* A virtual address per network, one in ingress for its ports, kept over updates, freed with it. */
@@ -575,6 +596,7 @@ int main(void)
     tcase_add_test(tc, keys_rotate);
     tcase_add_test(tc, fullness_is_told);
     tcase_add_test(tc, nodes_have_ingress_addresses);
+    tcase_add_test(tc, nodes_wait_for_addresses);
     tcase_add_test(tc, services_have_addresses);
     tcase_add_test(tc, ports_need_ingress);
     tcase_add_test(tc, ports_are_chosen);
