@@ -60,6 +60,40 @@ refuses "a command that is none" "unknown|not a .*command" ctl service frobnicat
 same "only the first service exists" 1 "$(ctl service ls -q | wc -l)"
 check "remove it" ctl service rm taken
 
+# ---- networks ---------------------------------------------------------------------------------------
+net() { ctl network create -d overlay "$@"; }
+check "a network of 13 addresses" net --subnet 10.150.0.0/28 tiny
+check "a service on it that publishes a port" new --name open --network tiny -p 8150:80 --replicas 0 busybox true
+refuses "a network's name in use" "tiny already exists" net tiny
+refuses "a name of the engine's" "predefined.*host" net host
+refuses "a subnet that is none" "subnet|CIDR" net --subnet ten x
+refuses "host bits" "10.151.0.0/24 is meant" net --subnet 10.151.0.7/24 x
+refuses "a subnet over another's" "overlaps with 10.150.0.0/28 of network tiny" net --subnet 10.150.0.0/16 x
+refuses "a subnet over the hosts" "overlaps with 10.77.0.*needs itself" net --subnet 10.77.0.0/16 x
+refuses "subnets over each other" "overlap" net --subnet 10.151.0.0/24 --subnet 10.151.0.0/25 x
+refuses "two subnets" "one subnet per address family" net --subnet 10.151.0.0/24 --subnet 10.152.0.0/24 x
+refuses "a range outside" "range" net --subnet 10.151.0.0/24 --ip-range 10.152.0.0/28 x
+refuses "a gateway outside" "gateway" net --subnet 10.151.0.0/24 --gateway 10.152.0.1 x
+refuses "an aux-address outside" "aux|reserved|subnet" net --subnet 10.151.0.0/24 --aux-address a=10.152.0.9 x
+refuses "an unknown driver" "nosuch.*driver" ctl network create -d nosuch x
+refuses "an unknown option" "colour is unknown" net --opt colour=red x
+refuses "a VNI out of range" "vxlanid_list" net --opt com.docker.network.driver.overlay.vxlanid_list=0 x
+refuses "a second ingress network" "ingress network .ingress. is already present" net --ingress x
+refuses "an attachable ingress network" "attachable" net --ingress --attachable x
+refuses "a network in use" "network tiny is in use by service open" ctl network rm tiny
+refuses "a network of the engine's" "pre-defined" ctl network rm bridge
+refuses "a network that is not there" "no such network|not found" ctl network rm nosuch
+refuses "the ingress network by name" "ingress" new --network ingress busybox true
+refuses "host beside another" "host goes with no other" new --network host --network tiny busybox true
+refuses "a published port in use" "8150.*in use by service .open." new -p 8150:80 busybox true
+refuses "the same as a host's port" "8150.*in use by service .open." new -p published=8150,target=80,mode=host busybox true
+refuses "target port 0" "port" new -p 80:0 busybox true
+refuses "target port 70000" "port" new -p 80:70000 busybox true
+refuses "a port in the mesh with dnsrr" "dnsrr" new --endpoint-mode dnsrr -p 80:80 busybox true
+same "no network came of that" 1 "$(ctl network ls -q -f driver=overlay | grep -vc "$(ctl network ls -q -f name=ingress)")"
+check "remove the service" ctl service rm open
+check "remove the network" ctl network rm tiny
+
 # ---- tasks that cannot run say why ------------------------------------------------------------------
 check "a constraint that no node meets" new --name picky --replicas 1 --constraint node.labels.disk==ssd busybox true
 only_placed() { ctl service ps "$1" --format "{{.Node}}" | grep -qx "$2"; }
