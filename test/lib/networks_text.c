@@ -82,7 +82,7 @@ static bool head_option(Skep__NetworkHead *h, const char *word)
         h->vni = (uint32_t)strtoul(word + 4, NULL, 10);
     else if (strncmp(word, "mtu=", 4) == 0)
         h->mtu = (uint32_t)strtoul(word + 4, NULL, 10);
-    return strchr(word, '/') == NULL;
+    return word[0] >= 'a' && strchr(word, ':') == NULL; /* others are subnets, good or bad */
 }
 
 static Skep__NetworkHead *head(struct arena *a, const struct words *w)
