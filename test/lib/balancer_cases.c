@@ -1,30 +1,11 @@
 #include "test/lib/balancer_cases.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-
-#define EXPECT(condition, ...)                                                                     \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            failed(__FILE__, __LINE__, #condition, __VA_ARGS__);                                   \
-    } while (0)
-
-static void PRINTF(4, 5) __attribute__((noreturn))
-failed(const char *file, int line, const char *condition, const char *format, ...)
-{
-    va_list args;
-
-    (void)fprintf(stderr, "%s:%d: %s: ", file, line, condition);
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-    abort();
-}
+#include "test/lib/expect.h"
 
 static struct netrig_call vip(int who, bool tcp)
 {

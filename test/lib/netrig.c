@@ -254,6 +254,13 @@ static void make_host(struct netrig *r, int i)
                  "ip -n r%d addr add 169.254.8.2/30 dev up0; ip -n r%d link set up0 up; "
                  "ip -n r%d route add default via 169.254.8.1",
                  i, i, i, i, i, i, i, i, i, i, i);
+    /* The world, as agentd/net/egress.c has it. */
+    netrig_shell(
+        "ip netns exec r%d nft 'table ip skep-router { chain post { type nat hook postrouting "
+        "priority srcnat; oifname \"up0\" masquerade; }; }'; "
+        "ip netns exec h%d nft 'table ip skep-egress { chain post { type nat hook postrouting "
+        "priority srcnat; ip saddr 169.254.0.0/16 oifname != \"sk*\" masquerade; }; }'",
+        i, i);
     (void)snprintf(name, sizeof(name), "h%d", i);
     r->host[i].ns = ns_open(name);
     name[0] = 'r';
