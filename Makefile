@@ -137,6 +137,8 @@ cluster: all
 	@test/cluster/run.sh
 bench: all $(BENCHES)
 	@test/bench/run.sh $(B)
+vm: all vm-tests
+	@test/vm/run.sh
 fuzz:
 	@test/fuzz/run.sh
 tidy:
@@ -156,7 +158,7 @@ DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev
              libyaml-dev uthash-dev libnftables-dev
 DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
             docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
-            procps apache2-utils curl systemd man-db e2fsprogs
+            procps apache2-utils curl systemd man-db e2fsprogs qemu-system-x86 kmod iperf3
 deps:
 	@deploy/deps.sh $(DEB_BUILD) $(DEB_TEST)
 
@@ -168,6 +170,7 @@ help:
 	@echo "make sim       build the simulator: $(B)/sim --seed S | --seeds A..B -j2"
 	@echo "make cluster   tests with real daemons and real Docker engines (root)"
 	@echo "make torture   build test/torture: real managers under faults, judged (test/torture/README.md)"
+	@echo "make vm        tests of kernel parts in a virtual machine (qemu, a Debian kernel)"
 	@echo "make fuzz      a short run of every fuzz target"
 	@echo "make bench     figures against stated goals"
 	@echo "make tidy      layering, banned calls, sizes, formatting"

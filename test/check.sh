@@ -34,6 +34,7 @@ if [ -e test/sim/main.c ]; then
     part "sim build" make -s -j"$jobs" sim
     part sim build/release/sim --seeds 1..5000 -j"$jobs"
 fi
+part vm test/vm/run.sh
 if compgen -G 'test/fuzz/fuzz_*.c' >/dev/null; then part fuzz test/fuzz/run.sh; fi
 if [ -e managerd/main.c ] && [ -e agentd/main.c ] && [ -e ctl/main.c ]; then
     part install deploy/test_install.sh

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agentd/net/layout.h"
+#include "agentd/net/place.h"
 #include "common/assert.h"
 
 static uint32_t v4(const struct ip *ip)
@@ -42,13 +43,13 @@ static void add_peers(struct ways *w, const struct nft_model *m, const struct ne
         uint8_t mac[8] = { 0 };
         uint64_t key;
 
-        layout_router_mac(&p->peers[i].vtep, mac + 2);
+        place_mac(&p->peers[i].vtep, mac + 2);
         memcpy(&key, mac, sizeof(key));
         key = be64toh(key);
         for (size_t j = 0; j < entries->count; j++) {
             uint32_t index = (uint32_t)entries->items[j].value;
             struct way way = { .table = LAYOUT_PEER_TABLE + index,
-                               .gateway = p->peers[i].vtep,
+                               .gateway = place_label(&p->peers[i].vtep, IP_V4),
                                .device = LAYOUT_VXLAN,
                                .onlink = true };
 
@@ -82,6 +83,13 @@ const struct ways *balancer_ways(const struct nft_model *m, const struct net_pla
             add_way(w, &vip, &p->services[i].vip);
     if (m->role != NFT_ROUTER)
         add_way(w, &vip, &mesh);
+    if (m->role == NFT_MARKS) {
+        struct way out = { .table = RT_TABLE_MAIN,
+                           .gateway = address_of(LAYOUT_ROUTER_ADDRESS),
+                           .device = LAYOUT_TO_ROUTER };
+
+        add_way(w, &out, NULL);
+    }
     if (m->role != NFT_MARKS)
         add_peers(w, m, p);
     if (m->role == NFT_STEER) {

@@ -9,10 +9,6 @@
 #ifndef SKEP_AGENTD_NET_LAYOUT_H
 #define SKEP_AGENTD_NET_LAYOUT_H
 
-#include <stdint.h>
-
-#include "common/ip.h"
-
 #define LAYOUT_VXLAN "vxlan0"
 #define LAYOUT_UPLINK "up0"
 #define LAYOUT_HOST_LINK "sk"    /* and the network's index: the host's end of up0 */
@@ -44,12 +40,6 @@ enum {
     LAYOUT_STEER_PREFERENCE = 90,
     LAYOUT_PEER_TABLE = 1000, /* + index: default via that peer */
     LAYOUT_PEER_PREFERENCE = 100,
-
-    LAYOUT_MAC_BYTES = 6,
 };
-
-/* The address of a node's VXLAN devices, the same on every node that asks: 02:43 and the IPv4
- * address that VXLAN packets go to, or 02:46 and a hash of the IPv6 one. */
-void layout_router_mac(const struct ip *vtep, uint8_t ret[LAYOUT_MAC_BYTES]);
 
 #endif

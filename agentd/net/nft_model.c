@@ -5,8 +5,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "agentd/net/layout.h"
 #include "agentd/net/nft_internal.h"
+#include "agentd/net/place.h"
 
 /* What is being made: elements are appended without order and sorted at the end. */
 struct making {
@@ -233,7 +233,7 @@ static void add_entries(struct making *k, const struct net_plan *p)
         const struct nft_element *was;
         uint64_t key;
 
-        layout_router_mac(&p->peers[i].vtep, mac + 2);
+        place_mac(&p->peers[i].vtep, mac + 2);
         memcpy(&key, mac, sizeof(key));
         key = be64toh(key);
         was = prev != NULL ? find(prev, key) : NULL;

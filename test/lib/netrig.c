@@ -283,8 +283,11 @@ static void join_hosts(struct netrig *r)
 
 static void open_host(struct netrig *r, int i)
 {
-    struct balancer_place place = { "net", r->host[i].router, "/run/netns", (uint32_t)i };
+    char name[16];
+    struct balancer_place place = { name, r->host[i].router, "/run/netns", (uint32_t)i };
     struct err e = { 0 };
+
+    (void)snprintf(name, sizeof(name), "net%d", i);
 
     if (r->ops == NULL)
         return;
