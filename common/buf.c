@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/assert.h"
+#include "common/failpoint.h"
 
 void buf_init(struct buf *b, size_t size_max)
 {
@@ -43,6 +44,7 @@ uint8_t *buf_reserve(struct buf *b, size_t size)
 
         b->data = xrealloc(b->data, MAX(capacity, (size_t)64));
         b->capacity = MAX(capacity, (size_t)64);
+        b->data[b->size] = '\0'; /* also when nothing is committed: an empty file */
     }
     return b->data + b->size;
 }
@@ -131,4 +133,44 @@ int buf_read_file(struct buf *b, const char *path, struct err *e)
         return err_errno(e, errno, "open %s", path);
     int rc = buf_read_all(b, fd, e);
     return rc < 0 ? err_wrap(e, rc, "%s", path) : 0;
+}
+
+static int write_all(int fd, const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t put = write(fd, text, size);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -1;
+        text += put;
+        size -= (size_t)put;
+    }
+    return 0;
+}
+
+int buf_replace_file(const char *directory, const char *name, const char *text, struct err *e)
+{
+    CLEANUP_FREE char *path = xasprintf("%s/%s", directory, name);
+    CLEANUP_FREE char *temporary = xasprintf("%s.%d.new", path, (int)getpid());
+    CLEANUP_CLOSE int dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir_fd < 0)
+        return err_errno(e, errno, "open %s", directory);
+    (void)FAILPOINT("file.replace.before");
+    CLEANUP_CLOSE int fd =
+        open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_errno(e, errno, "create %s", temporary);
+    if (write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
+        FAILPOINT("file.replace.written") != 0 || rename(temporary, path) < 0 ||
+        fsync(dir_fd) < 0) {
+        int errno_value = errno;
+
+        (void)unlink(temporary); /* the error that matters is the first */
+        return err_errno(e, errno_value, "write %s", path);
+    }
+    (void)FAILPOINT("file.replace.after");
+    return 0;
 }

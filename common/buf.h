@@ -43,5 +43,9 @@ const char *buf_str(const struct buf *b);
 int buf_read_all(struct buf *b, int fd, struct err *e) MUST_CHECK;
 /* Reads a whole file; the error names path. */
 int buf_read_file(struct buf *b, const char *path, struct err *e) MUST_CHECK;
+/* Writes a small file of ours (0600) so that after a crash either the old or the new one is there.
+ */
+int buf_replace_file(const char *directory, const char *name, const char *text,
+                     struct err *e) MUST_CHECK;
 
 #endif

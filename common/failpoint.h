@@ -62,9 +62,9 @@
     X("snap.load.done",         "it was")                                                       \
     X("compact.before",         "old snapshots and segments are about to be removed")           \
     X("compact.after",          "they were")                                                    \
-    X("identity.save.before",   "a file of the identity is about to be replaced")               \
-    X("identity.save.written",  "its new content is durable under another name")                \
-    X("identity.save.after",    "it was replaced")                                              \
+    X("file.replace.before",    "a small file of the state folder is to be replaced")               \
+    X("file.replace.written",   "its new content is durable under another name")                \
+    X("file.replace.after",     "it was replaced")                                              \
     X("open.verified",          "the disk was verified, nothing was repaired yet")              \
     X("open.done",              "log and snapshot are open, the core does not run yet")
 /* clang-format on */

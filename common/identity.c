@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/buf.h"
-#include "common/failpoint.h"
 #include "common/text.h"
 #include "common/x509.h"
 
@@ -148,54 +147,33 @@ void identity_free(struct identity *id)
     free(id);
 }
 
-static int write_all(int fd, const char *text, size_t size)
-{
-    while (size > 0) {
-        ssize_t put = write(fd, text, size);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return -1;
-        text += put;
-        size -= (size_t)put;
-    }
-    return 0;
-}
-
-/* After a crash either the old file or the new one is there. */
 static int replace_file(const char *state_dir, const char *name, const char *text, struct err *e)
 {
     CLEANUP_FREE char *directory = path_of(state_dir, "");
-    CLEANUP_FREE char *path = path_of(state_dir, name);
-    CLEANUP_FREE char *temporary = xasprintf("%s.%d.new", path, (int)getpid());
-    CLEANUP_CLOSE int dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-    if (dir_fd < 0)
-        return err_errno(e, errno, "open %s", directory);
-    (void)FAILPOINT("identity.save.before");
-    CLEANUP_CLOSE int fd =
-        open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return err_errno(e, errno, "create %s", temporary);
-    if (write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
-        FAILPOINT("identity.save.written") != 0 || rename(temporary, path) < 0 ||
-        fsync(dir_fd) < 0) {
-        int errno_value = errno;
+    return buf_replace_file(directory, name, text, e);
+}
 
-        (void)unlink(temporary); /* the error that matters is the first */
-        return err_errno(e, errno_value, "write %s", path);
-    }
-    (void)FAILPOINT("identity.save.after");
-    return 0;
+/* A folder that is new lasts only once its parent is synced. */
+static int sync_folder(const char *path, struct err *e)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? err_errno(e, errno, "fsync %s", path) : 0;
 }
 
 static int make_directory(const char *state_dir, struct err *e)
 {
     CLEANUP_FREE char *directory = path_of(state_dir, "");
 
-    if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+    if (mkdir(directory, 0700) == 0) {
+        int rc = sync_folder(state_dir, e);
+
+        if (rc < 0)
+            return rc;
+    } else if (errno != EEXIST) {
         return err_errno(e, errno, "create %s", directory);
+    }
     return check_directory(directory, e);
 }
 

@@ -55,12 +55,9 @@ int own_identity_save(const struct own_identity *o, struct err *e)
 int own_addresses_save(const char *state_dir, const char *listen, const char *advertise,
                        struct err *e)
 {
-    CLEANUP_FREE char *path = xasprintf("%s/managerd.addresses", state_dir);
-    CLEANUP_FILE FILE *f = fopen(path, "we");
+    CLEANUP_FREE char *text = xasprintf("%s\n%s\n", listen, advertise);
 
-    if (f == NULL || fprintf(f, "%s\n%s\n", listen, advertise) < 0 || fflush(f) != 0)
-        return err_errno(e, errno, "write %s", path);
-    return 0;
+    return buf_replace_file(state_dir, "managerd.addresses", text, e);
 }
 
 void own_generation_add(const struct store *s, uint64_t generation, const char *own_id,

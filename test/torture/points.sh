@@ -139,7 +139,7 @@ try_point() {
     [ $deaths -gt 0 ] || shake_leader
     [ $deaths -gt 0 ] || watch 2 1 2 3
     case $1 in
-    identity* | keyring* | member* | conf.* | snap.[rils]* | *.remove.*) [ $deaths -gt 2 ] || visit "$1" ;;
+    file.* | keyring* | member* | conf.* | snap.[rils]* | *.remove.*) [ $deaths -gt 2 ] || visit "$1" ;;
     *) [ $deaths -gt 0 ] || visit "$1" ;;
     esac
     for n in 1 2 3; do wait_for 60 writes $n || problem "no write through m$n"; done

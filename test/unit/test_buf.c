@@ -78,6 +78,22 @@ START_TEST(reads_to_the_end_or_refuses)
 }
 END_TEST
 
+/* An empty file is empty text, whatever the heap held before. */
+START_TEST(an_empty_file_is_empty_text)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1000);
+    char *dirt[64];
+
+    for (size_t i = 0; i < ARRAY_LEN(dirt); i++)
+        dirt[i] = memset(xmalloc(1001), 'x', 1001);
+    for (size_t i = 0; i < ARRAY_LEN(dirt); i++)
+        free(dirt[i]);
+    ck_assert_int_eq(buf_read_file(&b, "/dev/null", NULL), 0);
+    ck_assert_uint_eq(b.size, 0);
+    ck_assert_str_eq(buf_str(&b), "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("buf");
@@ -86,6 +102,7 @@ int main(void)
     tcase_add_test(tc, never_exceeds_its_maximum);
     tcase_add_test(tc, keeps_bytes_and_terminates);
     tcase_add_test(tc, reads_to_the_end_or_refuses);
+    tcase_add_test(tc, an_empty_file_is_empty_text);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
