@@ -1,6 +1,7 @@
 /* Enrolment and certificate renewal. The store decides who gets what role (managerd/ca); signing
  * runs on the worker thread, because P-256 takes milliseconds. */
 #include <string.h>
+#include <utlist.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -24,6 +25,7 @@ struct issue_job {
     struct buf pem;
     int rc;
     struct err err;
+    struct issue_job *prev, *next; /* of those at the worker */
 };
 
 static void job_free(struct issue_job *j)
@@ -82,6 +84,12 @@ static void on_signed(void *ctx, void *arg)
     struct issue_job *j = arg;
 
     (void)ctx; /* the job knows its manager */
+    DL_DELETE(j->in->manager->signing, j);
+    if (j->in->call == NULL) { /* answered by ca_calls_drop() */
+        incoming_free(j->in);
+        job_free(j);
+        return;
+    }
     if (j->rc < 0) {
         job_fail(j, j->rc, &j->err);
         return;
@@ -108,6 +116,22 @@ static void on_node_stored(void *ctx, int rc, const struct err *e)
     if (worker_submit(j->in->manager->worker, job_sign, on_signed, NULL, j) < 0) {
         (void)err_set(&busy, ERR_BUSY, "too many certificates are being signed; try again");
         job_fail(j, -ERR_BUSY, &busy);
+        return;
+    }
+    DL_APPEND(j->in->manager->signing, j);
+}
+
+/* The worker reads the requests, so they stay; their calls go with the listeners. */
+void ca_calls_drop(struct manager *m)
+{
+    const struct err e = { .code = ERR_UNAVAILABLE,
+                           .message = "this manager is leaving or stopping" };
+    struct issue_job *j;
+
+    DL_FOREACH(m->signing, j)
+    {
+        if (j->in->call != NULL)
+            calls_fail(TAKE_PTR(j->in->call), -ERR_UNAVAILABLE, &e);
     }
 }
 

@@ -350,16 +350,18 @@ int host_activate(struct manager *m, enum raft_node_start start, struct err *e)
     return 0;
 }
 
+/* Everything that owes an answer gives it before the listeners go, and the calls with them. */
 void host_deactivate(struct manager *m)
 {
     loop_timer_cancel(m->loop, &m->join_timer);
     leader_stop(m);
     control_watches_drop(m);
     backup_calls_drop(m);
-    rpc_server_free(TAKE_PTR(m->cluster));
-    rpc_server_free(TAKE_PTR(m->enrol));
+    ca_calls_drop(m);
     raft_node_free(TAKE_PTR(m->raft));
     peers_free(m);
+    rpc_server_free(TAKE_PTR(m->cluster));
+    rpc_server_free(TAKE_PTR(m->enrol));
     tls_context_free(TAKE_PTR(m->tls));
     tls_context_free(TAKE_PTR(m->tls_enrol));
     m->state = MANAGER_INACTIVE;

@@ -160,6 +160,10 @@ void info_call(struct incoming *in)
 /* One sentence within err's size; `ctl info` has the member list. */
 void calls_explain_no_leader(struct manager *m, struct err *e)
 {
+    if (m->raft == NULL) {
+        (void)err_set(e, ERR_UNAVAILABLE, "this manager is leaving or stopping; ask another one");
+        return;
+    }
     const struct raft_config *config = raft_node_config(m->raft);
     uint64_t now = loop_now_ms(m->loop);
     uint32_t voters = raft_config_voter_count(config), seen_count = 0;

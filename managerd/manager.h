@@ -96,6 +96,7 @@ struct manager {
 
     struct core_slot cores[MANAGER_CORES_MAX];
     size_t core_count;
+    struct issue_job *signing;                 /* certificates at the worker */
     struct refusal *refusals, **refusals_last; /* of applied transactions, for their proposers */
     bool cores_due;                            /* a call gave a core something to do */
     struct dispatcher *dispatcher;
@@ -173,7 +174,7 @@ void calls_explain_no_leader(struct manager *m, struct err *e);
 /* A request that was taken out of its call, for handlers that answer later. */
 struct incoming {
     struct manager *manager;
-    struct rpc_call *call;
+    struct rpc_call *call; /* NULL: answered, and only the request is still needed */
     struct caller caller;
     Skep__Method method;
     ProtobufCMessage *request;      /* decoded; freed with the incoming */
@@ -206,6 +207,7 @@ void log_calls_run(struct manager *m);
 void log_calls_drop(struct manager *m);
 
 void backup_calls_drop(struct manager *m);
+void ca_calls_drop(struct manager *m);
 
 /* info.c: what Raft knows of the managers; ret has room for RAFT_MEMBERS_MAX. */
 struct control_member;
