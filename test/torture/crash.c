@@ -49,12 +49,12 @@ static void read_journal(const char *path)
 {
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
-    uint8_t *mem;
+    static uint8_t *mem; /* stays: entries point into it */
     size_t at = 0, size = 0, capacity = 0;
 
     if (fd < 0 || fstat(fd, &st) < 0)
         die(path);
-    mem = xmalloc((size_t)st.st_size + 1); /* lives as long as this process */
+    mem = xmalloc((size_t)st.st_size + 1);
     while (size < (size_t)st.st_size) {
         ssize_t n = read(fd, mem + size, (size_t)st.st_size - size);
 

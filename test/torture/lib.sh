@@ -5,6 +5,7 @@
 # Sets: W (folder of this round), BIN (build folder). Managers are numbered from 1.
 
 NET=10.78.0
+ulimit -c unlimited # what crashes leaves its core in the round's folder
 declare -A pid=() state=() holder=() # state: up, paused, dead
 
 # namespaces CMD...: a machine of its own for CMD, in the place of this (sub)shell. Killing that shell
@@ -87,7 +88,7 @@ net_heal() { nft flush set bridge torture cuts; }
 # ---- managers ------------------------------------------------------------------------------------
 
 manager_dirs() { # N
-    mkdir -p "$W/m$1/links" "$W/m$1/state" "$W/m$1/run"
+    mkdir -p "$W/m$1/links" "$W/m$1/state" "$W/m$1/run" "$W/core$1"
     chmod 0700 "$W/m$1/state" "$W/m$1/run"
 }
 
@@ -98,11 +99,14 @@ manager_disk() { # N MIB
         die "no loop device"
 }
 
+# AddressSanitizer wants to be the first of the preloaded.
+sanitizer() { ldd "$BIN/managerd" | sed -n 's/.*libasan.* => \([^ ]*\).*/\1 /p'; }
+
 # manager_start N [NAME=VALUE...]: environment for the failure points.
 manager_start() {
     local n=$1
     shift
-    nsenter --net="/proc/${holder[$n]}/ns/net" env "$@" LD_PRELOAD="$BIN/torture/lostwrite.so" \
+    nsenter --net="/proc/${holder[$n]}/ns/net" env -C "$W/core$n" "$@" LD_PRELOAD="$(sanitizer)$BIN/torture/lostwrite.so" \
         LOSTWRITE_DIR="$W/m$n/state" LOSTWRITE_LOG="$W/m$n.journal" LOSTWRITE_LINKS="$W/m$n/links" \
         "$BIN/managerd" --state-dir "$W/m$n/state" --run-dir "$W/m$n/run" --config "$W/empty.conf" \
         --listen "$NET.$n:2377" --advertise "$NET.$n:2377" </dev/null >>"$W/m$n.log" 2>&1 &
@@ -163,10 +167,8 @@ cluster_up() {
     wait_for 60 cluster_has "$1" || die "not all are members"
 }
 
-# All N are voters, says manager 1.
-cluster_has() {
-    [ "$(ctl 1 node ls --format '{{.ManagerStatus}}' 2>/dev/null | grep -cE 'Leader|Reachable')" -eq "$1" ]
-}
+# All N are voters, says manager 1. (Listed as reachable is a learner too.)
+cluster_has() { [ "$(ctl 1 info 2>/dev/null | grep -cE ' (leader|voter)( |,|$)')" -eq "$1" ]; }
 
 # The manager that says of itself that it leads.
 leader() {

@@ -11,4 +11,4 @@ $(B)/torture/%: $(B)/obj/test/torture/%.o $(LIBS)
 # Loaded into a manager: needs nothing of ours.
 $(B)/torture/lostwrite.so: test/torture/lostwrite.c test/torture/journal.h
 	@mkdir -p $(dir $@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MF $@.d -fPIC -shared -o $@ $< -ldl
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -MF $@.d -fPIC -shared -o $@ $< -ldl
