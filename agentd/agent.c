@@ -44,8 +44,12 @@ static void retry_plan(struct agent *ag, const struct roster_entry *en)
 
 static void entry_gone(struct agent *ag, struct roster_entry *en)
 {
+    bool sweep = en->assignment != NULL && en->assignment->n_networks > 0;
+
     log_info("task.gone", "task=%s container=%.12s", en->id, en->task.container.id);
     roster_remove(&ag->roster, en);
+    if (sweep)
+        engine_networks_sweep(ag);
     if (ag->membership.leaving && ag->roster.count == 0)
         membership_left(ag);
 }
@@ -65,6 +69,10 @@ void agent_feed(struct agent *ag, struct roster_entry *en, const struct task_eve
         link_step_type(ag, SESSION_EV_REPORTS);
         relay_task_changed(ag, en);
     }
+    if (en->task.networks && task_is_terminal(en->task.state) && !task_is_terminal(before))
+        networks_detach(ag, en);
+    if (ev->type == TASK_EV_DONE && ev->facts != NULL)
+        networks_hold(ag, en);
     if (fx.cancel)
         executor_cancel(ag, en);
     retry_plan(ag, en);
@@ -125,6 +133,7 @@ static void task_added(struct agent *ag, struct roster_entry *en)
         c != NULL || !ag->watch.listed ? CONTAINER_UNKNOWN : CONTAINER_ABSENT;
 
     task_init(&en->task, en->assignment->task->status, phase, c == NULL ? "" : c->id);
+    en->task.networks = networks_has_overlay(en->assignment);
     if (c != NULL)
         log_info("task.adopted", "task=%s container=%.12s state=%s", en->id, c->id,
                  state_str(en->task.state));
@@ -200,6 +209,7 @@ void agent_reconcile_found(struct agent *ag)
             agent_adopt_orphan(ag, c);
     }
     files_sweep(ag->files_dir, keep_files, ag);
+    networks_adopt(ag, keep_files, ag);
     if (ag->membership.leaving && ag->roster.count == 0)
         membership_left(ag);
 }
@@ -228,6 +238,7 @@ static int agent_start(struct agent *ag, struct err *e)
         return -ERR_INTERNAL;
     link_start(ag);
     watch_start(ag);
+    networks_start(ag);
     return membership_start(ag, e);
 }
 
@@ -255,6 +266,7 @@ void agent_free(struct agent *ag)
     membership_stop(ag);
     watch_stop(ag);
     executor_free(ag);
+    networks_stop(ag);
     roster_deinit(&ag->roster);
     loop_timer_cancel(ag->loop, &ag->retry_timer);
     engine_free(ag->engine);

@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agentd/net/net.h"
 #include "common/err.h"
+#include "common/ip.h"
 #include "common/loop.h"
 #include "proto/types.pb-c.h"
 
@@ -26,7 +28,11 @@ struct agent_options {         /* strings are borrowed for the life of the agent
     const char *token;                   /* "" without */
     Skep__NodeAvailability availability; /* of a new node */
     enum agent_pull pull;
-    uint32_t ping_ms;         /* how often, and how long the engine may take to answer; 0 = 5000 */
+    uint32_t ping_ms;    /* how often, and how long the engine may take to answer; 0 = 5000 */
+    struct ip data_path; /* family 0: as the managers see this node */
+    enum net_balancer balancer;
+    const char *gate; /* path of skep-gate; NULL or "": beside this program, or where installed */
+    bool no_overlays; /* leaves this host's network alone; tasks with networks go elsewhere */
     bool allow_engine_access; /* tasks may mount the engine's socket and the agent's directories */
 };
 

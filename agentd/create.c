@@ -1,5 +1,6 @@
 /* Creating a container: plan, check of the user's host paths (on the blocking thread: a dead
- * network file system must not stop heartbeats), files, volumes, the container itself. Every step
+ * network file system must not stop heartbeats), files, networks of the engine, volumes, the
+ * container itself. Every step
  * may be repeated: the container's name holds the task's id, so the engine keeps it unique. */
 #include "agentd/executor.h"
 
@@ -158,8 +159,6 @@ static bool content_of(const struct roster *r, const struct container_file *f,
     return true;
 }
 
-static void create_volumes(struct job *j);
-
 static void create_files(struct job *j)
 {
     CLEANUP_FREE struct files_content *contents =
@@ -181,7 +180,7 @@ static void create_files(struct job *j)
         job_end(j, TASK_RESULT_FATAL, e.message);
         return;
     }
-    create_volumes(j);
+    job_make_networks(j);
 }
 
 /* ---- volumes ---- */
@@ -199,10 +198,10 @@ static void volume_created(void *ctx, const struct engine_response *r)
         return;
     }
     j->volumes_done++;
-    create_volumes(j);
+    job_create_volumes(j);
 }
 
-static void create_volumes(struct job *j)
+void job_create_volumes(struct job *j)
 {
     struct err e = { 0 };
 
@@ -271,7 +270,9 @@ static void create_container(struct job *j)
              &e);
 }
 
-void job_create(struct job *j)
+/* ---- the plan ---- */
+
+static void create_planned(struct job *j, const struct container_overlay *overlay)
 {
     CLEANUP_FREE char *dir = files_task_dir(j->ag->files_dir, j->entry->id);
     struct container_node node;
@@ -279,8 +280,70 @@ void job_create(struct job *j)
 
     agent_node(j->ag, &node);
     node.files_dir = dir;
+    node.overlay = overlay;
     if (container_plan_make(j->entry->assignment, &node, &j->plan, &e) < 0)
         job_end(j, TASK_RESULT_FATAL, e.message);
     else
         create_check(j);
+}
+
+static void create_with_overlay(struct job *j)
+{
+    char servers[NET_NAMESERVERS_MAX][IP_CHARS + 1];
+    const char *list[NET_NAMESERVERS_MAX];
+    struct container_overlay overlay = {
+        .gate_program = j->ag->networks.gate_program,
+        .entrypoint = j->image.entrypoint,
+        .entrypoint_count = j->image.entrypoint_count,
+        .cmd = j->image.cmd,
+        .cmd_count = j->image.cmd_count,
+        .nameservers = list,
+    };
+    struct err e = { 0 };
+    int rc = networks_of_task(j->ag, j->entry, servers, &overlay.nameserver_count, &e);
+
+    if (rc < 0) {
+        j->for_networks = true;
+        job_end(j, rc == -ERR_UNAVAILABLE ? TASK_RESULT_RETRY : TASK_RESULT_FATAL, e.message);
+        return;
+    }
+    for (size_t i = 0; i < overlay.nameserver_count; i++)
+        list[i] = servers[i];
+    create_planned(j, &overlay);
+}
+
+static void image_looked(void *ctx, const struct engine_response *r)
+{
+    struct job *j = ctx;
+    struct err e = { 0 };
+
+    if (!job_answered(j, r))
+        return;
+    if (r->status == 200 && image_parse_config(r, &j->image, &e) == 0)
+        create_with_overlay(j);
+    else if (r->status == 404)
+        job_end(j, TASK_RESULT_FATAL, r->err.message);
+    else
+        job_end(j, TASK_RESULT_RETRY, r->status == 200 ? e.message : r->err.message);
+}
+
+/* The gate replaces the image's entrypoint, so that has to be known. */
+void job_create(struct job *j)
+{
+    const Skep__TaskAssignment *a = j->entry->assignment;
+    struct image_ref ref;
+    char full[IMAGE_REPO_BYTES_MAX + IMAGE_TAG_BYTES_MAX];
+    struct err e = { 0 };
+
+    if (!networks_has_overlay(a) || a->spec == NULL || a->spec->task == NULL ||
+        a->spec->task->container == NULL) {
+        create_planned(j, NULL);
+        return;
+    }
+    if (image_ref_parse(a->spec->task->container->image, &ref, &e) < 0) {
+        job_end(j, TASK_RESULT_FATAL, e.message);
+        return;
+    }
+    image_ref_full(a->spec->task->container->image, &ref, full, sizeof(full));
+    job_sent(j, image_inspect(j->ag->engine, full, job_reply(j, image_looked), &e), &e);
 }

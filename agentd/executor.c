@@ -22,8 +22,9 @@ static enum executor_lane lane_of(enum task_op op)
         return LANE_PULL;
     case TASK_OP_CREATE:
     case TASK_OP_START:
-    case TASK_OP_ATTACH:
         return LANE_BUILD;
+    case TASK_OP_ATTACH:
+        return LANE_ATTACH;
     case TASK_OP_STOP:
     case TASK_OP_KILL:
         return LANE_STOP;
@@ -40,8 +41,8 @@ static uint32_t lane_limit(enum executor_lane lane)
 {
     static const uint32_t limits[LANE_COUNT] = {
         [LANE_PULL] = EXECUTOR_PULL_MAX,     [LANE_BUILD] = EXECUTOR_BUILD_MAX,
-        [LANE_LOOK] = EXECUTOR_LOOK_MAX,     [LANE_STOP] = EXECUTOR_STOP_MAX,
-        [LANE_REMOVE] = EXECUTOR_REMOVE_MAX,
+        [LANE_ATTACH] = EXECUTOR_ATTACH_MAX, [LANE_LOOK] = EXECUTOR_LOOK_MAX,
+        [LANE_STOP] = EXECUTOR_STOP_MAX,     [LANE_REMOVE] = EXECUTOR_REMOVE_MAX,
     };
 
     return limits[lane];
@@ -103,6 +104,8 @@ static void lane_fill(struct agent *ag, enum executor_lane lane)
 static void job_free(struct job *j)
 {
     j->entry->shell = NULL;
+    attach_free(j);
+    image_config_deinit(&j->image);
     container_plan_deinit(&j->plan);
     free(j->facts.ports);
     free(j->check);
@@ -118,6 +121,7 @@ void job_end(struct job *j, enum task_result result, const char *error)
     struct task_event ev = { .type = TASK_EV_DONE,
                              .now_ms = loop_now_ms(ag->loop),
                              .result = result,
+                             .for_networks = j->for_networks && result == TASK_RESULT_RETRY,
                              .facts = j->has_facts ? &facts : NULL };
     char text[TASK_ERROR_BYTES_MAX], quotable[PLAIN_QUOTABLE_MAX];
 
@@ -190,6 +194,9 @@ static void job_run(struct job *j)
     case TASK_OP_START:
         job_start(j);
         break;
+    case TASK_OP_ATTACH:
+        job_attach(j);
+        break;
     case TASK_OP_INSPECT:
         job_inspect(j);
         break;
@@ -200,7 +207,6 @@ static void job_run(struct job *j)
     case TASK_OP_REMOVE:
         job_remove(j);
         break;
-    case TASK_OP_ATTACH: /* nobody wants it yet */
     case TASK_OP_NONE:
     default:
         UNREACHABLE();
@@ -223,18 +229,21 @@ void executor_start(struct agent *ag, struct roster_entry *en, enum task_op op)
     lane_fill(ag, lane);
 }
 
-/* Only pulls are ever cancelled: everything else may have taken effect. */
+/* Only pulls, and attaching before the gate was opened, are ever cancelled: everything else may
+ * have taken effect. */
 void executor_cancel(struct agent *ag, struct roster_entry *en)
 {
     struct job *j = en->shell;
+    enum executor_lane lane;
 
-    ASSERT(j != NULL && j->op == TASK_OP_PULL);
+    ASSERT(j != NULL && (j->op == TASK_OP_PULL || j->op == TASK_OP_ATTACH));
+    lane = lane_of(j->op);
     engine_call_cancel(j->call);
     pull_leave(j);
     if (j->running)
-        ag->executor.running[LANE_PULL]--;
+        ag->executor.running[lane]--;
     else
-        queue_take(&ag->executor.queue[LANE_PULL], j);
+        queue_take(&ag->executor.queue[lane], j);
     job_free(j);
 }
 

@@ -3,6 +3,7 @@
 #ifndef SKEP_AGENTD_EXECUTOR_H
 #define SKEP_AGENTD_EXECUTOR_H
 
+#include "agentd/docker/image.h"
 #include "agentd/internal.h"
 
 struct job {
@@ -18,6 +19,11 @@ struct job {
     struct container_plan plan;          /* CREATE */
     struct bind_check *check;            /* CREATE: with the blocking thread */
     size_t volumes_done;                 /* CREATE */
+    size_t networks_done;                /* CREATE, START */
+    bool network_again;                  /* the network's name was taken meanwhile */
+    struct image_config image;           /* CREATE, of a task with overlay networks */
+    struct attach *attach;               /* ATTACH */
+    bool for_networks;                   /* job_end() with RETRY: it waits for networks */
     bool has_facts;
     struct container_facts facts;
     enum task_result result_after; /* what the operation came to; the facts are still asked for */
@@ -37,9 +43,18 @@ const char *job_ref(const struct job *j);
 
 /* create.c */
 void job_create(struct job *j);
+void job_create_volumes(struct job *j); /* goes on after job_make_networks() */
+
+/* attach.c */
+void job_attach(struct job *j);
+void attach_free(struct job *j);
+
+/* engine_networks.c */
+void job_make_networks(struct job *j);
+void job_start(struct job *j);
 
 /* operations.c */
-void job_start(struct job *j);
+void job_start_container(struct job *j); /* goes on after job_start() */
 void job_inspect(struct job *j);
 void job_stop(struct job *j);
 void job_remove(struct job *j);

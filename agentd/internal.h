@@ -8,7 +8,9 @@
 #include "agentd/docker/container.h"
 #include "agentd/docker/engine.h"
 #include "agentd/docker/events.h"
+#include "agentd/net/net.h"
 #include "agentd/worker/container.h"
+#include "agentd/worker/networks.h"
 #include "agentd/worker/roster.h"
 #include "agentd/worker/session.h"
 #include "common/enrol.h"
@@ -20,9 +22,10 @@
 #include "common/worker.h"
 
 enum {
-    EXECUTOR_PULL_MAX = 16,  /* jobs; one pull per image serves all of its jobs */
-    EXECUTOR_BUILD_MAX = 4,  /* creates and starts at once: what an engine does best */
-    EXECUTOR_LOOK_MAX = 16,  /* inspects */
+    EXECUTOR_PULL_MAX = 16, /* jobs; one pull per image serves all of its jobs */
+    EXECUTOR_BUILD_MAX = 4, /* creates and starts at once: what an engine does best */
+    EXECUTOR_LOOK_MAX = 16, /* inspects */
+    EXECUTOR_ATTACH_MAX = 64,
     EXECUTOR_STOP_MAX = 256, /* stops mostly wait for grace periods */
     EXECUTOR_REMOVE_MAX = 4,
     EXECUTOR_PULL_KEEP_MS = 10 * 1000, /* a pull's result serves tasks that come this late */
@@ -39,7 +42,15 @@ enum {
     MEMBERSHIP_POLL_MS = 1000,
 };
 
-enum executor_lane { LANE_PULL, LANE_BUILD, LANE_LOOK, LANE_STOP, LANE_REMOVE, LANE_COUNT };
+enum executor_lane {
+    LANE_PULL,
+    LANE_BUILD,
+    LANE_ATTACH,
+    LANE_LOOK,
+    LANE_STOP,
+    LANE_REMOVE,
+    LANE_COUNT
+};
 
 struct job;
 struct pull;
@@ -56,7 +67,14 @@ struct executor {
 };
 
 /* Which of the engine's duties fails at present: the reason, or "". */
-enum watch_fault { FAULT_PING, FAULT_LIST, FAULT_INFO, FAULT_OPERATION, FAULT_COUNT };
+enum watch_fault {
+    FAULT_PING,
+    FAULT_LIST,
+    FAULT_INFO,
+    FAULT_OPERATION,
+    FAULT_NETWORK,
+    FAULT_COUNT
+};
 struct watch {
     struct events *events;
     struct loop_timer ping_timer, list_timer, info_timer;
@@ -83,6 +101,19 @@ struct link {
     char boot_id[40];
     bool renewing;
     uint64_t renew_at_ms; /* 0 = not planned; UINT64_MAX: done, the new one is being loaded */
+};
+
+struct networks {
+    struct net *net;                 /* NULL: no overlays on this host … */
+    char why[ERR_MESSAGE_BYTES_MAX]; /* … for this reason */
+    char *gate_program;
+    Skep__NodeNetwork *description; /* NULL: switched off */
+    struct loop_timer changed_timer;
+    uint64_t checked; /* the last check that was answered */
+    bool adopted;     /* agentd/net knows which tasks have containers */
+    struct engine_call *sweep_call;
+    struct id sweep_cluster;
+    bool sweep_again;
 };
 
 struct subscription;
@@ -115,6 +146,7 @@ struct agent {
     struct executor executor;
     struct watch watch;
     struct link link;
+    struct networks networks;
     struct relay relay;
     struct membership membership;
     struct id node_id, cluster_id; /* of the identity in use, or the one being left */
@@ -147,6 +179,8 @@ void watch_stop(struct agent *ag);
 /* The identity changed: which containers are ours did, too. */
 void watch_restart(struct agent *ag);
 void watch_list(struct agent *ag);
+/* NULL: none. Borrowed until the next call. */
+void watch_set_network(struct agent *ag, Skep__NodeNetwork *network);
 void watch_set_fault(struct agent *ag, enum watch_fault which, const char *why);
 /* "" or why this node cannot do all its work. */
 const char *watch_degraded(const struct agent *ag);
@@ -165,6 +199,32 @@ int link_call(struct agent *ag, const struct rpc_request *r, rpc_done_fn *done, 
  * four fifths of its life. */
 void link_plan_renewal(struct agent *ag, int64_t not_before_ns, int64_t not_after_ns);
 void link_check_renewal(struct agent *ag, uint64_t now_ms);
+
+/* networks.c */
+void networks_start(struct agent *ag);
+void networks_stop(struct agent *ag);
+/* An answer of NETWORKS: in the kernel when this returns, as far as it can be. */
+void networks_apply(struct agent *ag, const Skep__NetworksResponse *resp);
+void networks_expect_complete(struct agent *ag);
+/* An identity was taken up; all of it is gone. */
+void networks_take_up(struct agent *ag);
+void networks_leave(struct agent *ag);
+/* Which tasks have containers is known; only the first time after take_up counts. */
+void networks_adopt(struct agent *ag, bool (*has)(void *ctx, const char *task_id), void *ctx);
+/* -ERR_UNAVAILABLE: not yet; TASK_EV_NETWORKS comes when it may have changed. */
+int networks_attach(struct agent *ag, struct roster_entry *en, int32_t pid,
+                    struct err *e) MUST_CHECK;
+void networks_detach(struct agent *ag, struct roster_entry *en);
+/* A container that was found running, its gate long open: agentd/net learns of it. To be called
+ * when the engine has just said that it runs. */
+void networks_hold(struct agent *ag, struct roster_entry *en);
+/* The name servers of a task with overlay networks. -ERR_UNAVAILABLE as above. */
+int networks_of_task(struct agent *ag, const struct roster_entry *en,
+                     char ret_nameservers[NET_NAMESERVERS_MAX][IP_CHARS + 1], size_t *ret_count,
+                     struct err *e) MUST_CHECK;
+
+/* engine_networks.c: removes those that no task needs any more. */
+void engine_networks_sweep(struct agent *ag);
 
 /* relay.c */
 void relay_apply(struct agent *ag, const Skep__LogSubscriptionsResponse *resp);

@@ -33,6 +33,7 @@ static const ProtobufCMessageDescriptor *answer_type(enum session_call kind)
         [SESSION_CALL_ASSIGNMENTS] = &skep__assignments_response__descriptor,
         [SESSION_CALL_REPORT] = &skep__task_status_response__descriptor,
         [SESSION_CALL_LOGS] = &skep__log_subscriptions_response__descriptor,
+        [SESSION_CALL_NETWORKS] = &skep__networks_response__descriptor,
     };
 
     ASSERT((size_t)kind < ARRAY_LEN(types));
@@ -147,7 +148,10 @@ static void take_answer(struct agent *ag, enum session_call kind, const Protobuf
         ev->token = ((const Skep__LogSubscriptionsResponse *)m)->token;
         relay_apply(ag, (const Skep__LogSubscriptionsResponse *)m);
         break;
-    case SESSION_CALL_NETWORKS: /* not asked for yet */
+    case SESSION_CALL_NETWORKS:
+        ev->token = ((const Skep__NetworksResponse *)m)->token;
+        networks_apply(ag, (const Skep__NetworksResponse *)m);
+        break;
     case SESSION_CALL_COUNT:
     default:
         UNREACHABLE();
@@ -156,13 +160,14 @@ static void take_answer(struct agent *ag, enum session_call kind, const Protobuf
 
 static void tell_failure(struct agent *ag, enum session_call kind, int rc, const struct err *e)
 {
-    static const char *const names[] = { "session", "heartbeat", "assignments", "report", "logs" };
+    static const char *const names[] = { "session", "heartbeat", "assignments",
+                                         "report",  "logs",      "networks" };
 
     if (kind == SESSION_CALL_REPORT) {
         roster_report_done(&ag->roster, false);
         link_step_type(ag, SESSION_EV_REPORTS);
     }
-    if (kind == SESSION_CALL_LOGS)
+    if (kind == SESSION_CALL_LOGS || (kind == SESSION_CALL_NETWORKS && rc == -ERR_UNSUPPORTED))
         log_debug("session.call", "call=%s error=\"%s\"", names[kind], err_message(e, rc));
     else
         log_warn("session.call", "call=%s manager=%s error=\"%s\" next=retry", names[kind],
@@ -284,6 +289,19 @@ static int send_logs(struct agent *ag)
                       SESSION_WAIT_MS + SESSION_CALL_MS);
 }
 
+static int send_networks(struct agent *ag)
+{
+    Skep__NetworksRequest m = SKEP__NETWORKS_REQUEST__INIT;
+
+    m.session_id = ag->link.session.id;
+    m.since = ag->link.session.networks_token;
+    m.wait_ms = SESSION_WAIT_MS;
+    if (m.since == 0)
+        networks_expect_complete(ag);
+    return call_start(ag, SESSION_CALL_NETWORKS, SKEP__METHOD__METHOD_NETWORKS, &m.base,
+                      SESSION_WAIT_MS + SESSION_CALL_MS);
+}
+
 static int send_call(struct agent *ag, enum session_call kind)
 {
     static int (*const senders[])(struct agent *) = {
@@ -292,6 +310,7 @@ static int send_call(struct agent *ag, enum session_call kind)
         [SESSION_CALL_ASSIGNMENTS] = send_assignments,
         [SESSION_CALL_REPORT] = send_report,
         [SESSION_CALL_LOGS] = send_logs,
+        [SESSION_CALL_NETWORKS] = send_networks,
     };
 
     ASSERT((size_t)kind < ARRAY_LEN(senders));

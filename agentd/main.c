@@ -61,6 +61,23 @@ static const struct flag table[] = {
       .default_text = "always",
       .help = "Pull images named by tag for every task, or only when missing",
       .choices = "always|missing" },
+    { .name = "data-path-addr",
+      .kind = FLAG_STRING,
+      .value_name = "IP",
+      .help = "Address for traffic of overlay networks; as the managers see this host by default" },
+    { .name = "balancer",
+      .kind = FLAG_STRING,
+      .default_text = "auto",
+      .help = "How service addresses are balanced: ipvs where the kernel has it by default",
+      .choices = "auto|ipvs|nftables" },
+    { .name = "gate",
+      .kind = FLAG_STRING,
+      .value_name = "PATH",
+      .help = "The program skep-gate; beside agentd or in ../libexec/skep by default",
+      .choices = "@file" },
+    { .name = "no-overlays",
+      .kind = FLAG_BOOL,
+      .help = "Leave this host's network alone; tasks with overlay networks run elsewhere" },
     { .name = "allow-engine-access",
       .kind = FLAG_BOOL,
       .help = "Let tasks mount host paths that hold the engine's socket or the agent's files" },
@@ -148,6 +165,28 @@ static int settings_token(struct settings *s, const struct flags *f, struct err 
     return 0;
 }
 
+static int settings_networks(struct settings *s, const struct flags *f, struct err *e)
+{
+    static const char *const balancers[] = { "auto", "ipvs", "nftables", NULL };
+    const char *address = flags_string(f, "data-path-addr");
+    int balancer = 0, rc = pick("balancer", flags_string(f, "balancer"), balancers, &balancer, e);
+
+    s->agent.balancer = (enum net_balancer)balancer;
+    s->agent.gate = flags_string(f, "gate");
+    s->agent.no_overlays = flags_bool(f, "no-overlays");
+    if (rc == 0 && address[0] != '\0')
+        rc = ip_parse(address, &s->agent.data_path, e);
+    if (rc == 0 && s->agent.gate[0] != '\0' && access(s->agent.gate, X_OK) < 0)
+        rc = err_errno(e, errno, "--gate %s", s->agent.gate);
+    if (rc < 0 || address[0] == '\0')
+        return rc;
+    if (ip_is_any(&s->agent.data_path) || ip_is_loopback(&s->agent.data_path) ||
+        ip_is_multicast(&s->agent.data_path))
+        return err_set(e, ERR_INVALID, "--data-path-addr must be an address of this host, not %s",
+                       address);
+    return 0;
+}
+
 static int settings_take(struct settings *s, const struct flags *f, struct err *e)
 {
     static const char *const availabilities[] = { "active", "pause", "drain", NULL };
@@ -169,6 +208,8 @@ static int settings_take(struct settings *s, const struct flags *f, struct err *
     rc = pick("availability", flags_string(f, "availability"), availabilities, &availability, e);
     if (rc == 0)
         rc = pick("pull", flags_string(f, "pull"), pulls, &pull, e);
+    if (rc == 0)
+        rc = settings_networks(s, f, e);
     if (rc == 0)
         rc = settings_joins(s, f, e);
     if (rc == 0)

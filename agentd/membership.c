@@ -48,6 +48,7 @@ static void take_up(struct agent *ag, struct identity *id)
     log_info("identity", "node=%s cluster=%s managers=%zu", id->tls.node.s, id->tls.cluster.s,
              id->manager_count);
     ag->roster.complete = false;
+    networks_take_up(ag);
     watch_restart(ag);
     link_set_managers(ag, id->managers, id->manager_count);
 }
@@ -77,6 +78,7 @@ void membership_left(struct agent *ag)
     if (!m->leaving || !ag->watch.listed)
         return;
     log_info("identity.gone", "node=%s", ag->node_id.s);
+    networks_leave(ag);
     m->leaving = false;
     m->stamp = 0; /* look for another at the next poll */
     memset(&ag->node_id, 0, sizeof(ag->node_id));

@@ -102,7 +102,7 @@ static void started(void *ctx, const struct engine_response *r)
     job_end_looking(j, TASK_RESULT_FATAL, text);
 }
 
-void job_start(struct job *j)
+void job_start_container(struct job *j)
 {
     struct err e = { 0 };
 
@@ -175,6 +175,12 @@ void job_stop(struct job *j)
 
 /* ---- remove ---- */
 
+static void forget(struct job *j)
+{
+    networks_detach(j->ag, j->entry);
+    files_wipe(j->ag->files_dir, j->entry->id);
+}
+
 static void removed(void *ctx, const struct engine_response *r)
 {
     struct job *j = ctx;
@@ -185,7 +191,7 @@ static void removed(void *ctx, const struct engine_response *r)
         job_end(j, TASK_RESULT_RETRY, r->err.message);
         return;
     }
-    files_wipe(j->ag->files_dir, j->entry->id);
+    forget(j);
     job_end(j, TASK_RESULT_OK, "");
 }
 
@@ -194,7 +200,7 @@ void job_remove(struct job *j)
     struct err e = { 0 };
 
     if (job_ref(j)[0] == '\0') {
-        files_wipe(j->ag->files_dir, j->entry->id);
+        forget(j);
         job_end(j, TASK_RESULT_OK, "");
         return;
     }

@@ -59,6 +59,12 @@ void watch_set_fault(struct agent *ag, enum watch_fault which, const char *why)
     describe_changed(ag);
 }
 
+void watch_set_network(struct agent *ag, Skep__NodeNetwork *network)
+{
+    ag->watch.description->network = network;
+    describe_changed(ag);
+}
+
 /* What can be said without an engine. */
 static void describe_host(struct agent *ag)
 {
@@ -92,6 +98,7 @@ static void describe(struct agent *ag, struct arena *a, Skep__NodeDescription *d
     if (d->hostname[0] == '\0')
         d->hostname = w->description->hostname;
     d->degraded = w->description->degraded;
+    d->network = w->description->network;
     if (message_equal(&d->base, &w->description->base)) {
         arena_deinit(a);
         return;

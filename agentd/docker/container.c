@@ -29,8 +29,7 @@ bool container_id_valid(const char *text)
 
 /* ---- requests ---- */
 
-/* q->path is made of before, ref encoded, and after. */
-static struct engine_call *send(struct engine *en, struct engine_request *q, const char *parts[3],
+struct engine_call *docker_send(struct engine *en, struct engine_request *q, const char *parts[3],
                                 struct docker_reply to, struct err *e)
 {
     CLEANUP_BUF struct buf path = BUF_INIT(ENGINE_PATH_BYTES_MAX);
@@ -53,7 +52,7 @@ struct engine_call *container_create(struct engine *en, const char *name, const 
                                 .body = body,
                                 .deadline_ms = CONTAINER_CREATE_MS_MAX };
 
-    return send(en, &q, (const char *[]){ "/containers/create?name=", name, "" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/create?name=", name, "" }, to, e);
 }
 
 struct engine_call *container_start(struct engine *en, const char *id, struct docker_reply to,
@@ -63,7 +62,7 @@ struct engine_call *container_start(struct engine *en, const char *id, struct do
                                 .deadline_ms = CONTAINER_START_MS_MAX,
                                 .once = true };
 
-    return send(en, &q, (const char *[]){ "/containers/", id, "/start" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/", id, "/start" }, to, e);
 }
 
 struct engine_call *container_inspect(struct engine *en, const char *ref, struct docker_reply to,
@@ -73,7 +72,7 @@ struct engine_call *container_inspect(struct engine *en, const char *ref, struct
                                 .deadline_ms = CONTAINER_LOOK_MS_MAX,
                                 .body_bytes_max = CONTAINER_INSPECT_BYTES_MAX };
 
-    return send(en, &q, (const char *[]){ "/containers/", ref, "/json" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/", ref, "/json" }, to, e);
 }
 
 struct engine_call *container_stop(struct engine *en, const char *id, uint32_t grace_s,
@@ -84,7 +83,7 @@ struct engine_call *container_stop(struct engine *en, const char *id, uint32_t g
     char tail[32];
 
     plain_format(tail, sizeof(tail), "/stop?t=%" PRIu32, grace_s);
-    return send(en, &q, (const char *[]){ "/containers/", id, tail }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/", id, tail }, to, e);
 }
 
 struct engine_call *container_kill(struct engine *en, const char *id, struct docker_reply to,
@@ -92,7 +91,8 @@ struct engine_call *container_kill(struct engine *en, const char *id, struct doc
 {
     struct engine_request q = { .method = "POST", .deadline_ms = CONTAINER_LOOK_MS_MAX };
 
-    return send(en, &q, (const char *[]){ "/containers/", id, "/kill?signal=SIGKILL" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/", id, "/kill?signal=SIGKILL" }, to,
+                       e);
 }
 
 struct engine_call *container_wait(struct engine *en, const char *id, struct docker_reply to,
@@ -100,8 +100,8 @@ struct engine_call *container_wait(struct engine *en, const char *id, struct doc
 {
     struct engine_request q = { .method = "POST", .deadline_ms = CONTAINER_WAIT_MS_MAX };
 
-    return send(en, &q, (const char *[]){ "/containers/", id, "/wait?condition=not-running" }, to,
-                e);
+    return docker_send(
+        en, &q, (const char *[]){ "/containers/", id, "/wait?condition=not-running" }, to, e);
 }
 
 struct engine_call *container_remove(struct engine *en, const char *ref, struct docker_reply to,
@@ -109,7 +109,7 @@ struct engine_call *container_remove(struct engine *en, const char *ref, struct 
 {
     struct engine_request q = { .method = "DELETE", .deadline_ms = CONTAINER_REMOVE_MS_MAX };
 
-    return send(en, &q, (const char *[]){ "/containers/", ref, "?v=1&force=1" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/", ref, "?v=1&force=1" }, to, e);
 }
 
 struct engine_call *container_list(struct engine *en, const char *cluster_id, const char *node_id,
@@ -122,7 +122,8 @@ struct engine_call *container_list(struct engine *en, const char *cluster_id, co
 
     plain_format(filters, sizeof(filters), "{\"label\":[\"%s=%s\",\"%s=%s\"]}", LABEL_CLUSTER,
                  cluster_id, LABEL_NODE_ID, node_id);
-    return send(en, &q, (const char *[]){ "/containers/json?all=1&filters=", filters, "" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/containers/json?all=1&filters=", filters, "" },
+                       to, e);
 }
 
 struct engine_call *volume_create(struct engine *en, const char *body, struct docker_reply to,
@@ -132,7 +133,7 @@ struct engine_call *volume_create(struct engine *en, const char *body, struct do
                                 .body = body,
                                 .deadline_ms = CONTAINER_CREATE_MS_MAX };
 
-    return send(en, &q, (const char *[]){ "/volumes/create", "", "" }, to, e);
+    return docker_send(en, &q, (const char *[]){ "/volumes/create", "", "" }, to, e);
 }
 
 /* ---- answers ---- */
@@ -312,6 +313,20 @@ int container_parse_inspect(const struct engine_response *r, const char *ref,
     }
     json_decref(o);
     return rc;
+}
+
+int container_parse_place(const struct engine_response *r, struct container_place *ret,
+                          struct err *e)
+{
+    json_t *o = docker_json_parse(r->body, r->size, e);
+
+    if (o == NULL)
+        return -ERR_PROTO;
+    ret->hosts_path = xstrdup(docker_json_str(o, "HostsPath"));
+    plain_format(ret->hostname, sizeof(ret->hostname), "%s",
+                 docker_json_str(docker_json_get(o, "Config"), "Hostname"));
+    json_decref(o);
+    return 0;
 }
 
 int container_parse_list(const struct engine_response *r, struct container_entry **ret,

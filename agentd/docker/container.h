@@ -69,6 +69,14 @@ int container_parse_inspect(const struct engine_response *r, const char *ref,
                             struct container_facts *ret_facts,
                             struct container_identity *ret_identity, struct err *e) MUST_CHECK;
 
+struct container_place { /* where its names are */
+    char *hosts_path;    /* its /etc/hosts, on the host; malloc'ed; "" when the engine has none */
+    char hostname[256];
+};
+/* Of the same 200. */
+int container_parse_place(const struct engine_response *r, struct container_place *ret,
+                          struct err *e) MUST_CHECK;
+
 struct container_entry { /* of a list */
     char id[CONTAINER_ID_CHARS + 1];
     char task_id[ID_CHARS + 1]; /* "" when its label is missing or no id */
@@ -82,5 +90,8 @@ int container_parse_list(const struct engine_response *r, struct container_entry
 bool container_id_valid(const char *text);
 /* Appends text percent-encoded for a path or query. */
 int url_append(struct buf *b, const char *text) MUST_CHECK;
+/* Starts q with a path made of parts[0], parts[1] percent-encoded, and parts[2]. */
+struct engine_call *docker_send(struct engine *en, struct engine_request *q, const char *parts[3],
+                                struct docker_reply to, struct err *e) MUST_CHECK;
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agentd/docker/json.h"
+#include "agentd/worker/container.h"
 #include "agentd/worker/plain.h"
 
 struct engine_call *image_inspect(struct engine *en, const char *full, struct docker_reply to,
@@ -19,6 +20,48 @@ struct engine_call *image_inspect(struct engine *en, const char *full, struct do
     /* image_ref_parse() let only characters pass that a path may contain */
     plain_format(path, sizeof(path), "/images/%s/json", full);
     return engine_call_start(en, &q, e);
+}
+
+/* ---- what it runs ---- */
+
+/* A list of strings; engines also store null, and very old ones a single string. */
+static size_t take_strings(const json_t *o, char ***ret)
+{
+    size_t size = json_is_string(o) ? 1 : json_array_size(o), count = 0;
+
+    size = MIN(size, (size_t)CONTAINER_ARGS_MAX);
+    *ret = xcalloc(size + 1, sizeof(**ret));
+    for (size_t i = 0; i < size; i++) {
+        const json_t *item = json_is_string(o) ? o : json_array_get(o, i);
+
+        if (json_is_string(item))
+            (*ret)[count++] = xstrdup(json_string_value(item));
+    }
+    return count;
+}
+
+int image_parse_config(const struct engine_response *r, struct image_config *ret, struct err *e)
+{
+    json_t *o = docker_json_parse(r->body, r->size, e);
+    const json_t *config = docker_json_get(o, "Config");
+
+    if (o == NULL)
+        return -ERR_PROTO;
+    ret->entrypoint_count = take_strings(docker_json_get(config, "Entrypoint"), &ret->entrypoint);
+    ret->cmd_count = take_strings(docker_json_get(config, "Cmd"), &ret->cmd);
+    json_decref(o);
+    return 0;
+}
+
+void image_config_deinit(struct image_config *c)
+{
+    for (size_t i = 0; i < c->entrypoint_count; i++)
+        free(c->entrypoint[i]);
+    for (size_t i = 0; i < c->cmd_count; i++)
+        free(c->cmd[i]);
+    free(c->entrypoint);
+    free(c->cmd);
+    memset(c, 0, sizeof(*c));
 }
 
 /* ---- the progress stream ---- */

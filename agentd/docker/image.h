@@ -17,6 +17,15 @@ enum {
 struct engine_call *image_inspect(struct engine *en, const char *full, struct docker_reply to,
                                   struct err *e) MUST_CHECK;
 
+struct image_config { /* what a container of it runs; both may be empty */
+    char **entrypoint, **cmd;
+    size_t entrypoint_count, cmd_count;
+};
+/* A 200 of image_inspect(). */
+int image_parse_config(const struct engine_response *r, struct image_config *ret,
+                       struct err *e) MUST_CHECK;
+void image_config_deinit(struct image_config *c);
+
 struct image_pull;
 /* rc 0, or -ERR_* with why: NOT_FOUND, PERMISSION, … as far as the engine tells; TIMEOUT and
  * UNAVAILABLE may pass. Not called after image_pull_cancel(). */

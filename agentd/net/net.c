@@ -13,7 +13,7 @@
 
 static void pick_balancer(struct net *n)
 {
-    const struct balancer_ops *all[] = { &balancer_ipvs, &balancer_nft }; /* the best first */
+    const struct balancer_ops *all[] = { &balancer_nft }; /* the best first */
     struct err e = { 0 };
 
     (void)snprintf(e.message, sizeof(e.message), "not known to this agent");
@@ -72,7 +72,7 @@ static int open_host(struct net *n, struct err *e)
     if (rc == 0 && (n->encrypt = encrypt_new(n->host_ns, e)) == NULL)
         rc = -ERR_UNSUPPORTED;
     if (rc == 0)
-        rc = watch_start(n, e);
+        rc = net_watch_start(n, e);
     n->host = (struct overlay_host){ .ns = n->host_ns,
                                      .nl = &n->host_nl,
                                      .pin_dir = n->pin_dir,
@@ -108,7 +108,7 @@ void net_free(struct net *n)
 {
     if (n == NULL)
         return;
-    watch_stop(n);
+    net_watch_stop(n);
     tasks_free(n);
     networks_free(n, true);
     encrypt_free(n->encrypt, true);

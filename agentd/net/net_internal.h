@@ -89,7 +89,6 @@ struct net {
     struct loop_timer tick;
     char host_error[ERR_MESSAGE_BYTES_MAX];
     char described[ERR_MESSAGE_BYTES_MAX];
-    char ports[ERR_MESSAGE_BYTES_MAX]; /* ingress_problem() as told last */
     char address[IP_CHARS + 1];
     uint32_t mtu, described_mtu;
     bool change_pending;
@@ -121,17 +120,13 @@ void tasks_tell(const struct net *n, const struct network *w, struct differences
 
 /* ---- net_watch.c ---- */
 
-int watch_start(struct net *n, struct err *e) MUST_CHECK;
-void watch_stop(struct net *n);
+int net_watch_start(struct net *n, struct err *e) MUST_CHECK;
+void net_watch_stop(struct net *n);
 /* A failure only means that changes are found by the periodic check. */
 void watch_network(struct network *w);
 void watch_forget(struct network *w);
 
 /* ---- net_describe.c ---- */
-
-/* Says once when the host's own routes lead to addresses that the network has as well: its tasks
- * cannot reach those of the host's side. The overlay itself is not touched by it. */
-void describe_overlap(struct network *w, const struct net_plan *p);
 
 /* look: at the devices toward the other nodes as well. */
 void describe_update(struct net *n, bool look);

@@ -152,18 +152,6 @@ static void network_check(struct network *w, uint64_t now_ms)
     (void)generation_moved(w->overlay->nft, &w->generation); /* by ourselves */
 }
 
-/* A port that somebody else has is no fault of the networks: said, and tried again. */
-static void tell_ports(struct net *n)
-{
-    const char *problem = ingress_problem(n->ingress);
-
-    if (strncmp(problem, n->ports, sizeof(n->ports) - 1) == 0)
-        return;
-    (void)snprintf(n->ports, sizeof(n->ports), "%s", problem);
-    if (problem[0] != '\0')
-        log_warn("net.ports", "error=\"%s\" retry=yes", problem);
-}
-
 static void host_check(struct net *n, uint64_t now_ms)
 {
     CLEANUP_ARENA struct arena a = { 0 };
@@ -187,7 +175,6 @@ static void host_check(struct net *n, uint64_t now_ms)
         netns_leave(previous);
     }
     size_t count = found + d.count - before;
-    tell_ports(n);
     int tunnels = rc == 0 ? encrypt_check(n->encrypt, true, &d, &e) : 0;
     count += tunnels > 0 ? (size_t)tunnels : 0;
     rc = tunnels < 0 ? tunnels : rc;
@@ -237,7 +224,7 @@ static void on_tick(void *ctx, uint64_t loop_ms)
     }
 }
 
-int watch_start(struct net *n, struct err *e)
+int net_watch_start(struct net *n, struct err *e)
 {
     const unsigned groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR };
     int rc =
@@ -250,7 +237,7 @@ int watch_start(struct net *n, struct err *e)
     return rc;
 }
 
-void watch_stop(struct net *n)
+void net_watch_stop(struct net *n)
 {
     loop_timer_cancel(n->loop, &n->tick);
     if (n->host_monitor.fd >= 0)

@@ -304,6 +304,29 @@ int container_plan_make(const Skep__TaskAssignment *a, const struct container_no
     return rc;
 }
 
+int container_plan_networks(const Skep__TaskAssignment *a, const struct container_node *n,
+                            struct container_plan *ret, struct err *e)
+{
+    struct container_plan plan = { .body = NULL };
+    struct build b;
+    json_t *body;
+    int rc = plan_check(a, e);
+
+    if (rc < 0)
+        return rc;
+    build_init(&b, a, n, &plan, e);
+    body = json_object();
+    build_networks(&b, body, build_object(&b, body, "HostConfig"));
+    json_decref(body);
+    rc = b.rc;
+    build_deinit(&b);
+    if (rc < 0)
+        container_plan_deinit(&plan);
+    else
+        *ret = plan;
+    return rc;
+}
+
 void container_plan_deinit(struct container_plan *p)
 {
     for (size_t i = 0; i < p->volume_count; i++)

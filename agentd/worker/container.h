@@ -77,6 +77,9 @@ struct container_plan {
 /* -ERR_INVALID naming what cannot be honoured (template, user of a file, image reference). */
 int container_plan_make(const Skep__TaskAssignment *a, const struct container_node *n,
                         struct container_plan *ret, struct err *e) MUST_CHECK;
+/* Only the networks of the plan. */
+int container_plan_networks(const Skep__TaskAssignment *a, const struct container_node *n,
+                            struct container_plan *ret, struct err *e) MUST_CHECK;
 void container_plan_deinit(struct container_plan *p);
 
 /* The name alone. */

@@ -30,6 +30,7 @@ struct roster_entry {
     uint64_t sent_seq;    /* in the call in flight; 0 = none */
     uint64_t acked_seq;   /* what the managers are known to know */
     void *shell;          /* the executor's part */
+    bool held;            /* agentd/net looks after its interfaces; the shell's part */
 };
 
 struct roster_object { /* a secret or a config */

@@ -66,8 +66,10 @@ void task_init(struct task *t, const Skep__TaskStatus *reported, enum container_
     if (reported != NULL) {
         t->state = MAX(t->state, reported->state);
         plain_format(t->error, sizeof(t->error), "%s", reported->error);
-        if (reported->container != NULL)
+        if (reported->container != NULL) {
             t->container.exit_code = reported->container->exit_code;
+            t->container.pid = reported->container->pid;
+        }
         if (container_id[0] == '\0' && reported->container != NULL)
             container_id = reported->container->container_id;
     }
@@ -269,6 +271,10 @@ static void take_facts(struct task *t, const struct container_facts *facts)
         memcpy(copy.id, t->container.id, sizeof(copy.id));
         copy.exit_code = t->container.exit_code;
     }
+    /* Somebody restarted it: a new namespace, and at its gate again. */
+    if (t->networks && copy.phase == CONTAINER_RUNNING && copy.pid != 0 && t->container.pid != 0 &&
+        copy.pid != t->container.pid)
+        t->attached = false;
     t->container = copy;
 }
 

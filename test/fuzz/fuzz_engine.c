@@ -8,6 +8,8 @@
 #include "agentd/docker/image.h"
 #include "agentd/docker/info.h"
 #include "agentd/docker/logs.h"
+#include "agentd/docker/network.h"
+#include "agentd/worker/container.h"
 #include "agentd/worker/plain.h"
 #include "common/assert.h"
 #include "common/text.h"
@@ -49,6 +51,25 @@ static void feed_pull(const char *text, size_t size)
     pull_stream_deinit(&s);
 }
 
+static void parse_network_answers(const struct engine_response *r)
+{
+    struct image_config image = { .entrypoint = NULL };
+    struct container_place place;
+    struct network_entry *list, one;
+    size_t count;
+    struct err e;
+
+    if (image_parse_config(r, &image, &e) == 0)
+        ASSERT(image.entrypoint_count + image.cmd_count <= (size_t)2 * CONTAINER_ARGS_MAX);
+    image_config_deinit(&image);
+    if (container_parse_place(r, &place, &e) == 0)
+        free(place.hosts_path);
+    if (network_parse_inspect(r, &one, &e) == 0)
+        ASSERT(container_id_valid(one.id));
+    if (network_parse_list(r, &list, &count, &e) == 0)
+        free(list);
+}
+
 static void parse_answers(const struct engine_response *r)
 {
     struct container_facts f = { .ports = NULL };
@@ -67,6 +88,7 @@ static void parse_answers(const struct engine_response *r)
         free(list);
     if (container_parse_created(r, id, &e) == 0)
         ASSERT(container_id_valid(id));
+    parse_network_answers(r);
     if (events_parse(r->body, r->size, id, task))
         ASSERT(container_id_valid(id));
 }

@@ -51,7 +51,10 @@ unsigned fake_engine_connections(const struct fake_engine *f);
 
 /* ---- a model of containers behind the rules (fake_model.c) ---- */
 
-enum { FAKE_CONTAINERS_MAX = 512 };
+enum {
+    FAKE_CONTAINERS_MAX = 512,
+    FAKE_PID = 4999999, /* of every container; more than any kernel gives */
+};
 
 struct fake_container {
     char id[65], name[200], task_id[32];
@@ -59,11 +62,20 @@ struct fake_container {
     bool running, removed; /* removed ones stay listed here */
     int exit_code;
     unsigned starts;
-    const char *health; /* NULL: no check */
+    const char *health;     /* NULL: no check */
+    const char *hosts_path; /* NULL: "" */
+    char connected[200];    /* ",name" per network connected after its creation */
+};
+
+enum { FAKE_NETWORKS_MAX = 16 };
+struct fake_network {
+    char id[65], name[64], network_id[32], cluster_id[32]; /* the last two from labels, or "" */
+    bool removed;
 };
 
 /* From now on requests without a rule act on containers, images and events as an engine does.
- * Images are present when their name begins with "box". */
+ * Images are present when their name begins with "box"; they run ["serve"], those of "boxempty"
+ * nothing. */
 void fake_engine_model(struct fake_engine *f);
 /* Faults on that share of requests, drawn from p (borrowed): refused before they take effect, cut
  * after they took effect, or answered with 500. ppm 0 ends them. */
@@ -75,6 +87,9 @@ struct fake_container *fake_engine_container(struct fake_engine *f, const char *
 unsigned fake_engine_created(const struct fake_engine *f, const char *task_id);
 unsigned fake_engine_existing(const struct fake_engine *f);
 const struct fake_container *fake_engine_container_at(const struct fake_engine *f, unsigned i);
+/* The latest network of that name that is there; NULL: none. And one made by others. */
+struct fake_network *fake_engine_network(struct fake_engine *f, const char *name);
+void fake_engine_foreign_network(struct fake_engine *f, const char *name);
 /* The process ends, or its health changes: with the event, if there is a reader. */
 void fake_engine_exit(struct fake_engine *f, struct fake_container *c, int exit_code);
 void fake_engine_health(struct fake_engine *f, struct fake_container *c, const char *health);

@@ -36,6 +36,8 @@ struct fake_engine {
     bool model;
     struct fake_container containers[FAKE_CONTAINERS_MAX];
     unsigned container_count;
+    struct fake_network networks[FAKE_NETWORKS_MAX];
+    unsigned network_count;
     struct prng *chaos;
     uint32_t chaos_ppm;
 };

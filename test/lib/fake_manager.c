@@ -42,6 +42,11 @@ struct fake_manager {
     bool logs_changed, logs_done, logs_stop;
     uint32_t logs_pause_ms;
     struct buf logs, logs_error;
+    Skep__NetworksResponse *networks; /* the latest answer; NULL: does not know the call */
+    bool networks_sent;
+    uint64_t networks_since, networks_token;
+    struct rpc_call *networks_parked;
+    Skep__NetworkCheckReport *check_report;
 };
 
 const char *fake_manager_task_id(unsigned number)
@@ -119,7 +124,7 @@ static void on_session(struct fake_manager *m, struct rpc_call *call, const void
     Skep__SessionResponse r = SKEP__SESSION_RESPONSE__INIT;
 
     m->stats.sessions++;
-    m->parked = m->logs_parked = NULL;
+    m->parked = m->logs_parked = m->networks_parked = NULL;
     free(m->description);
     m->description = q->description == NULL
                          ? NULL
@@ -248,6 +253,62 @@ static void on_publish(struct fake_manager *m, struct rpc_call *call, const void
     rpc_reply(call, &r.base);
 }
 
+/* ---- networks ---- */
+
+static void answer_networks(struct fake_manager *m, struct rpc_call *call)
+{
+    m->networks->token = ++m->networks_token;
+    m->networks_sent = true;
+    rpc_reply(call, &m->networks->base);
+}
+
+static void on_networks(struct fake_manager *m, struct rpc_call *call, const void *body)
+{
+    m->networks_since = ((const Skep__NetworksRequest *)body)->since;
+    if (m->networks == NULL)
+        rpc_reply_error(call, ERR_UNSUPPORTED, "method 47 is unknown to this version");
+    else if (!m->networks_sent || (m->networks_since == 0 && m->networks->complete))
+        answer_networks(m, call);
+    else
+        m->networks_parked = call;
+}
+
+static void on_check_report(struct fake_manager *m, struct rpc_call *call, const void *body)
+{
+    Skep__NetworkCheckReportResponse r = SKEP__NETWORK_CHECK_REPORT_RESPONSE__INIT;
+
+    free(m->check_report);
+    m->check_report = (Skep__NetworkCheckReport *)message_clone(body);
+    rpc_reply(call, &r.base);
+}
+
+void fake_manager_networks(struct fake_manager *m, const Skep__NetworksResponse *r)
+{
+    struct rpc_call *call = m->networks_parked;
+
+    free(m->networks);
+    m->networks = (Skep__NetworksResponse *)message_clone(&r->base);
+    m->networks_sent = false;
+    m->networks_parked = NULL;
+    if (call != NULL)
+        answer_networks(m, call);
+}
+
+uint64_t fake_manager_networks_since(const struct fake_manager *m)
+{
+    return m->networks_since;
+}
+
+uint64_t fake_manager_networks_token(const struct fake_manager *m)
+{
+    return m->networks_token;
+}
+
+const Skep__NetworkCheckReport *fake_manager_check_report(const struct fake_manager *m)
+{
+    return m->check_report;
+}
+
 /* ---- dispatch ---- */
 
 typedef void fake_handler(struct fake_manager *m, struct rpc_call *call, const void *q);
@@ -261,6 +322,9 @@ static const struct {
     { SKEP__METHOD__METHOD_HEARTBEAT, &skep__heartbeat_request__descriptor, on_beat },
     { SKEP__METHOD__METHOD_ASSIGNMENTS, &skep__assignments_request__descriptor, on_assignments },
     { SKEP__METHOD__METHOD_TASK_STATUS, &skep__task_status_request__descriptor, on_report },
+    { SKEP__METHOD__METHOD_NETWORKS, &skep__networks_request__descriptor, on_networks },
+    { SKEP__METHOD__METHOD_NETWORK_CHECK_REPORT, &skep__network_check_report__descriptor,
+      on_check_report },
     { SKEP__METHOD__METHOD_LOG_SUBSCRIPTIONS, &skep__log_subscriptions_request__descriptor,
       on_subscriptions },
     { SKEP__METHOD__METHOD_CERTIFICATE_RENEW, &skep__certificate_renew_request__descriptor,
@@ -305,7 +369,7 @@ void fake_manager_down(struct fake_manager *m)
 {
     rpc_server_free(m->server);
     m->server = NULL;
-    m->parked = m->logs_parked = NULL;
+    m->parked = m->logs_parked = m->networks_parked = NULL;
 }
 
 struct fake_manager *fake_manager_new(struct loop *l, struct rpc *rpc)
@@ -343,6 +407,8 @@ void fake_manager_free(struct fake_manager *m)
         free(m->configs[i]);
     free(m->description);
     free(m->subscription);
+    free(m->networks);
+    free(m->check_report);
     buf_deinit(&m->logs);
     buf_deinit(&m->logs_error);
     tls_context_free(m->tls);

@@ -68,6 +68,18 @@ struct fake_manager_stats {
 };
 struct fake_manager_stats fake_manager_stats(const struct fake_manager *m);
 
+/* ---- networks ---- */
+
+/* The next answer of NETWORKS, copied; its token is filled in; a complete one is repeated to new
+ * sessions. Before the first one the manager is of a version that does not know the call. */
+void fake_manager_networks(struct fake_manager *m, const Skep__NetworksResponse *r);
+/* What the latest request had as `since`, and the token of the latest answer: equal when the agent
+ * has said that all is programmed. */
+uint64_t fake_manager_networks_since(const struct fake_manager *m);
+uint64_t fake_manager_networks_token(const struct fake_manager *m);
+/* The latest report of a check; NULL before. */
+const Skep__NetworkCheckReport *fake_manager_check_report(const struct fake_manager *m);
+
 /* ---- logs ---- */
 
 /* One subscription at a time; NULL ends it. */

@@ -141,9 +141,11 @@ static void inspect(struct connection *conn, const struct fake_container *c)
         c->health == NULL ? xstrdup("null") : xasprintf("{\"Status\":\"%s\"}", c->health);
     CLEANUP_FREE char *body = xasprintf(
         "{\"Id\":\"%s\",\"Name\":\"/%s\",\"State\":{\"Status\":\"%s\",\"Pid\":%d,\"ExitCode\":%d,"
-        "\"Health\":%s},\"Config\":{\"Labels\":%s},\"NetworkSettings\":{\"Ports\":{\"80/tcp\":"
+        "\"Health\":%s},\"HostsPath\":\"%s\",\"Config\":{\"Hostname\":\"h%.8s\",\"Labels\":%s},"
+        "\"NetworkSettings\":{\"Ports\":{\"80/tcp\":"
         "[{\"HostIp\":\"0.0.0.0\",\"HostPort\":\"32768\"}]}}}",
-        c->id, c->name, status_of(c), c->running ? 1234 : 0, c->exit_code, health, labels);
+        c->id, c->name, status_of(c), c->running ? FAKE_PID : 0, c->exit_code, health,
+        c->hosts_path == NULL ? "" : c->hosts_path, c->id + 56, labels);
 
     json_decref(o);
     fake_reply(conn, 200, body);
@@ -224,6 +226,116 @@ static void on_container(struct connection *conn, const char *method, const char
         fake_reply(conn, 200, "{\"StatusCode\":0}"); /* wait */
 }
 
+/* ---- networks ---- */
+
+struct fake_network *fake_engine_network(struct fake_engine *f, const char *name)
+{
+    for (unsigned i = f->network_count; i-- > 0;)
+        if (!f->networks[i].removed &&
+            (strcmp(f->networks[i].name, name) == 0 || strcmp(f->networks[i].id, name) == 0))
+            return &f->networks[i];
+    return NULL;
+}
+
+static struct fake_network *network_add(struct fake_engine *f, const char *name)
+{
+    struct fake_network *n = &f->networks[f->network_count];
+
+    ASSERT(f->network_count < FAKE_NETWORKS_MAX);
+    memset(n, 0, sizeof(*n));
+    (void)snprintf(n->id, sizeof(n->id), "%064x", 0xf00 + ++f->network_count);
+    (void)snprintf(n->name, sizeof(n->name), "%s", name);
+    return n;
+}
+
+void fake_engine_foreign_network(struct fake_engine *f, const char *name)
+{
+    (void)network_add(f, name);
+}
+
+static char *network_json(const struct fake_network *n)
+{
+    return xasprintf("{\"Id\":\"%s\",\"Name\":\"%s\",\"Labels\":{\"io.skep.network\":\"%s\","
+                     "\"io.skep.cluster\":\"%s\"}}",
+                     n->id, n->name, n->network_id, n->cluster_id);
+}
+
+static void networks_list(struct connection *conn)
+{
+    struct fake_engine *f = conn->f;
+    struct buf b = BUF_INIT(1 << 20);
+
+    ASSERT(buf_append_str(&b, "[") == 0);
+    for (unsigned i = 0; i < f->network_count; i++) {
+        CLEANUP_FREE char *text = network_json(&f->networks[i]);
+
+        if (!f->networks[i].removed)
+            ASSERT(buf_printf(&b, "%s%s", b.size > 1 ? "," : "", text) == 0);
+    }
+    ASSERT(buf_append_str(&b, "]") == 0);
+    fake_reply(conn, 200, buf_str(&b));
+    buf_deinit(&b);
+}
+
+static void network_create(struct connection *conn, const char *body)
+{
+    json_t *o = json_loads(body, 0, NULL), *labels = json_object_get(o, "Labels");
+    const char *name = json_string_value(json_object_get(o, "Name"));
+    const char *ours = json_string_value(json_object_get(labels, "io.skep.network"));
+    const char *cluster = json_string_value(json_object_get(labels, "io.skep.cluster"));
+    struct fake_network *n;
+
+    ASSERT(name != NULL && ours != NULL && cluster != NULL);
+    if (fake_engine_network(conn->f, name) != NULL) {
+        fake_reply(conn, 409, "{\"message\":\"network with name already exists\"}");
+    } else {
+        n = network_add(conn->f, name);
+        (void)snprintf(n->network_id, sizeof(n->network_id), "%s", ours);
+        (void)snprintf(n->cluster_id, sizeof(n->cluster_id), "%s", cluster);
+        fake_reply(conn, 201, "{}");
+    }
+    json_decref(o);
+}
+
+static void network_connect(struct connection *conn, const struct fake_network *n, const char *body)
+{
+    json_t *o = json_loads(body, 0, NULL);
+    const char *ref = json_string_value(json_object_get(o, "Container"));
+    struct fake_container *c = ref == NULL ? NULL : find(conn->f, ref, strlen(ref));
+    size_t size;
+
+    if (c == NULL || c->starts > 0) {
+        fake_reply(conn, 404, "{\"message\":\"no such container, or it was started\"}");
+    } else if (strstr(c->connected, n->name) != NULL) {
+        fake_reply(conn, 403, "{\"message\":\"endpoint already exists in network\"}");
+    } else {
+        size = strlen(c->connected);
+        (void)snprintf(c->connected + size, sizeof(c->connected) - size, ",%s", n->name);
+        fake_reply(conn, 200, "");
+    }
+    json_decref(o);
+}
+
+/* /networks/<name><action> */
+static void on_network(struct connection *conn, const char *method, const char *ref,
+                       const char *body)
+{
+    CLEANUP_FREE char *name = xstrndup(ref, strcspn(ref, "/?"));
+    struct fake_network *n = fake_engine_network(conn->f, name);
+    CLEANUP_FREE char *text = n == NULL ? NULL : network_json(n);
+
+    if (n == NULL) {
+        fake_reply(conn, 404, "{\"message\":\"network not found\"}");
+    } else if (strcmp(method, "DELETE") == 0) {
+        n->removed = true;
+        fake_reply(conn, 204, "");
+    } else if (strcmp(method, "POST") == 0) {
+        network_connect(conn, n, body);
+    } else {
+        fake_reply(conn, 200, text);
+    }
+}
+
 static void act(struct connection *conn, const char *body)
 {
     const char *path = strchr(conn->request, ' ') + 1;
@@ -238,8 +350,16 @@ static void act(struct connection *conn, const char *body)
                    "\"Architecture\":\"x86_64\",\"ServerVersion\":\"20.10\"}");
     else if (strncmp(path, "/images/create", 14) == 0)
         fake_reply(conn, 200, "{\"error\":\"no registry here\"}\n");
+    else if (strncmp(path, "/images/boxempty", 16) == 0)
+        fake_reply(conn, 200, "{\"Config\":{\"Entrypoint\":null,\"Cmd\":null}}");
     else if (strncmp(path, "/images/box", 11) == 0)
-        fake_reply(conn, 200, "{}");
+        fake_reply(conn, 200, "{\"Config\":{\"Cmd\":[\"serve\"]}}");
+    else if (strncmp(path, "/networks?", 10) == 0)
+        networks_list(conn);
+    else if (strncmp(path, "/networks/create", 16) == 0)
+        network_create(conn, body);
+    else if (strncmp(path, "/networks/", 10) == 0)
+        on_network(conn, method, path + 10, body);
     else if (strncmp(path, "/containers/json", 16) == 0)
         list(conn);
     else if (strncmp(path, "/containers/create?name=", 24) == 0)

@@ -70,7 +70,8 @@ static void setup(void)
                                       .run_dir = run_dir,
                                       .engine_socket = socket_path,
                                       .token = "",
-                                      .ping_ms = 300 };
+                                      .ping_ms = 300,
+                                      .no_overlays = true };
     agent_start();
 }
 
@@ -145,7 +146,7 @@ START_TEST(runs_stops_and_removes)
     ck_assert_str_eq(s->message, "started");
     ck_assert_str_eq(s->error, "");
     ck_assert_str_eq(s->container->container_id, container(1)->id);
-    ck_assert_int_eq(s->container->pid, 1234);
+    ck_assert_int_eq(s->container->pid, FAKE_PID);
     fake_manager_desire(manager, 1, (Skep__TaskState)SHUTDOWN);
     UNTIL(state(1) == SHUTDOWN);
     ck_assert(!container(1)->running);

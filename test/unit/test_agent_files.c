@@ -2,6 +2,7 @@
 #include "agentd/files.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -102,6 +103,41 @@ START_TEST(no_files_make_no_directory)
 }
 END_TEST
 
+/* Any user of a container can use the pipes, nobody else can see them; a note survives what a
+ * restart of the agent does, and everything goes with the task. */
+START_TEST(gates_are_pipes)
+{
+    CLEANUP_FREE char *gate = xasprintf("%s/" TASK "/gate/gate", dir);
+    struct container_plan plan = { .gate = true };
+    struct stat st;
+    struct err e;
+    int fd, reader;
+
+    ck_assert_int_eq(files_gate_open(dir, TASK, &fd, &e), -ERR_NOT_FOUND);
+    ck_assert_int_eq(files_write(dir, TASK, &plan, NULL, &e), 0);
+    ck_assert_int_eq(files_write(dir, TASK, &plan, NULL, &e), 0); /* again */
+    ck_assert_int_eq(stat(gate, &st), 0);
+    ck_assert(S_ISFIFO(st.st_mode));
+    ck_assert_uint_eq(st.st_mode & 07777, 0666);
+    *strrchr(gate, '/') = '\0';
+    ck_assert_int_eq(stat(gate, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 07777, 0755);
+    ck_assert_int_eq(files_gate_open(dir, TASK, &fd, &e), -ERR_UNAVAILABLE);
+    gate[strlen(gate)] = '/';
+    reader = open(gate, O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(reader, 0);
+    ck_assert_int_eq(files_gate_open(dir, TASK, &fd, &e), 0);
+    (void)close(fd);
+    (void)close(reader);
+    ck_assert(!files_gate_marked(dir, TASK));
+    ck_assert_int_eq(files_gate_mark(dir, TASK, &e), 0);
+    ck_assert_int_eq(files_gate_mark(dir, TASK, &e), 0);
+    ck_assert(files_gate_marked(dir, TASK));
+    files_wipe(dir, TASK);
+    ck_assert(!exists(TASK, ""));
+}
+END_TEST
+
 /* A task's directory that is a symbolic link is not followed. */
 START_TEST(links_are_not_followed)
 {
@@ -174,6 +210,7 @@ int main(void)
     tcase_add_test(tc, written_replaced_wiped);
     tcase_add_test(tc, sweep_keeps_what_is_known);
     tcase_add_test(tc, no_files_make_no_directory);
+    tcase_add_test(tc, gates_are_pipes);
     tcase_add_test(tc, links_are_not_followed);
     tcase_add_loop_test(text, text_stays_utf8, 0, (int)ARRAY_LEN(texts));
     tcase_add_test(text, quotes_stay_within_quotes);

@@ -50,15 +50,18 @@ static const struct container_facts exited137 = { .phase = CONTAINER_EXITED,
                                                   .id = "c1",
                                                   .exit_code = 137 };
 static const struct container_facts absent = { .phase = CONTAINER_ABSENT };
-static const struct container_facts health_starting = { .phase = CONTAINER_RUNNING,
-                                                        .id = "c1",
-                                                        .health = HEALTH_STARTING };
-static const struct container_facts healthy = { .phase = CONTAINER_RUNNING,
-                                                .id = "c1",
-                                                .health = HEALTH_HEALTHY };
-static const struct container_facts unhealthy = { .phase = CONTAINER_RUNNING,
-                                                  .id = "c1",
-                                                  .health = HEALTH_UNHEALTHY };
+static const struct container_facts running_again = { .phase = CONTAINER_RUNNING,
+                                                      .id = "c1",
+                                                      .pid = 8 };
+static const struct container_facts health_starting = {
+    .phase = CONTAINER_RUNNING, .id = "c1", .pid = 7, .health = HEALTH_STARTING
+};
+static const struct container_facts healthy = {
+    .phase = CONTAINER_RUNNING, .id = "c1", .pid = 7, .health = HEALTH_HEALTHY
+};
+static const struct container_facts unhealthy = {
+    .phase = CONTAINER_RUNNING, .id = "c1", .pid = 7, .health = HEALTH_UNHEALTHY
+};
 
 #define DESIRE(state, op, now)                                                                     \
     {                                                                                              \
@@ -387,6 +390,11 @@ static const struct story at_gate[] = {
           .want_state = STARTING,
           .want_cancel = true },
         OK(&exited137, REMOVE, STARTING) } },
+    { "restarted by somebody: at the gate again, let through again",
+      0,
+      CONTAINER_ABSENT,
+      { UP_TO_GATE, OPENED(STARTING), OK(&running, NONE, RUNNING), HINT(INSPECT, RUNNING),
+        OK(&running_again, ATTACH, RUNNING), OPENED(RUNNING), OK(&running_again, NONE, RUNNING) } },
     { "it ended at the gate",
       0,
       CONTAINER_ABSENT,

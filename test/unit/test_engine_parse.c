@@ -11,6 +11,7 @@
 #include "agentd/docker/image.h"
 #include "agentd/docker/info.h"
 #include "agentd/docker/logs.h"
+#include "agentd/docker/network.h"
 #include "common/buf.h"
 #include "common/mem.h"
 #include "common/prng.h"
@@ -341,6 +342,68 @@ START_TEST(pull_streams_are_limited)
 }
 END_TEST
 
+/* ---- networks ---- */
+
+/* Entrypoint and Cmd as lists, null, missing, or a string as very old engines store them. */
+static const struct image_case {
+    const char *body;
+    size_t entrypoint, cmd;
+    const char *first; /* of the entrypoint, else of the command */
+} images[] = {
+    { "{\"Config\":{\"Entrypoint\":[\"/e\",\"-x\"],\"Cmd\":[\"c\"]}}", 2, 1, "/e" },
+    { "{\"Config\":{\"Entrypoint\":null,\"Cmd\":[\"c\"]}}", 0, 1, "c" },
+    { "{\"Config\":{\"Entrypoint\":\"/e\"}}", 1, 0, "/e" },
+    { "{\"Config\":{\"Entrypoint\":[\"/e\",7,null]}}", 1, 0, "/e" },
+    { "{\"Config\":null}", 0, 0, NULL },
+    { "{}", 0, 0, NULL },
+};
+
+START_TEST(images_say_what_they_run)
+{
+    const struct image_case *c = &images[_i];
+    struct engine_response r = answer(200, c->body);
+    struct image_config config = { .entrypoint = NULL };
+    struct err e;
+
+    ck_assert_int_eq(image_parse_config(&r, &config, &e), 0);
+    ck_assert_uint_eq(config.entrypoint_count, c->entrypoint);
+    ck_assert_uint_eq(config.cmd_count, c->cmd);
+    if (c->first != NULL)
+        ck_assert_str_eq(c->entrypoint > 0 ? config.entrypoint[0] : config.cmd[0], c->first);
+    image_config_deinit(&config);
+    r = answer(200, "rubbish");
+    ck_assert_int_eq(image_parse_config(&r, &config, &e), -ERR_PROTO);
+}
+END_TEST
+
+/* Only what carries our labels counts as ours. */
+START_TEST(networks_are_known_by_their_labels)
+{
+    static const char list[] =
+        "[{\"Id\":\"" ID "\",\"Labels\":{\"io.skep.network\":\"" TASK
+        "\",\"io.skep.cluster\":\"" TASK "\"}},{\"Id\":\"" ID "\",\"Labels\":{\"io.skep.network\":"
+        "\"../x\"}},{\"Id\":\"short\"},7]";
+    struct engine_response r = answer(200, list);
+    struct network_entry *entries, one;
+    size_t count;
+    struct err e;
+
+    ck_assert_int_eq(network_parse_list(&r, &entries, &count, &e), 0);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_str_eq(entries[0].network_id, TASK);
+    ck_assert_str_eq(entries[0].cluster_id, TASK);
+    ck_assert_str_eq(entries[1].network_id, "");
+    free(entries);
+    r = answer(200, "{\"Id\":\"" ID "\"}");
+    ck_assert_int_eq(network_parse_inspect(&r, &one, &e), 0);
+    ck_assert_str_eq(one.network_id, "");
+    r = answer(200, "{\"Name\":\"x\"}");
+    ck_assert_int_eq(network_parse_inspect(&r, &one, &e), -ERR_PROTO);
+    r = answer(200, "{}");
+    ck_assert_int_eq(network_parse_list(&r, &entries, &count, &e), -ERR_PROTO);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("engine parse");
@@ -358,6 +421,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, bad_frames_are_refused, 0, 3);
     tcase_add_test(tc, long_lines_come_in_pieces);
     tcase_add_test(tc, pull_streams_are_limited);
+    tcase_add_loop_test(tc, images_say_what_they_run, 0, (int)ARRAY_LEN(images));
+    tcase_add_test(tc, networks_are_known_by_their_labels);
     suite_add_tcase(s, tc);
     return s;
 }
