@@ -103,9 +103,12 @@ bool flows_changed(const struct flows *was, const struct flows *now, const struc
 {
     if (was == NULL || old == NULL)
         return true;
-    for (size_t i = 0; i < was->live_count; i++)
-        if (!has(now->live, now->live_count, was->live[i]))
+    for (size_t i = 0, j = 0; i < was->live_count; i++) {
+        while (j < now->live_count && now->live[j] < was->live[i])
+            j++;
+        if (j == now->live_count || now->live[j] != was->live[i])
             return true;
+    }
     /* The first backend of an address: what came before was refused, and is remembered as that. */
     return !all_in(&want->sets[NFT_VIP], &old->sets[NFT_VIP]) ||
            !all_in(&want->sets[NFT_PORT], &old->sets[NFT_PORT]);

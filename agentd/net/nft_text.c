@@ -373,6 +373,12 @@ static const struct nft_service *next_chain(const struct nft_model *m, size_t *a
     return NULL;
 }
 
+/* What nft_service_rule() makes its text of. */
+static bool same_rule(const struct nft_service *a, const struct nft_service *b)
+{
+    return a->slot == b->slot && a->count == b->count && a->snat == b->snat && a->mesh == b->mesh;
+}
+
 /* Chains that are only in was (remove) or new and different in want (not remove). */
 static void write_chains(struct writing *w, const struct nft_model *was,
                          const struct nft_model *want, bool remove)
@@ -386,14 +392,13 @@ static void write_chains(struct writing *w, const struct nft_model *was,
 
         if (a == NULL && b == NULL)
             return;
-        if (a != NULL)
-            nft_service_rule(a, &x);
-        if (b != NULL)
-            nft_service_rule(b, &y);
-        if (c < 0 && remove)
+        if (c < 0 && remove) {
+            (void)nft_chain_name(a->kind, a->id, x.chain);
             write_text(w, "flush chain ip %s %s\ndelete chain ip %s %s\n", w->table, x.chain,
                        w->table, x.chain);
-        if (!remove && c >= 0 && (c > 0 || strcmp(x.text, y.text) != 0)) {
+        }
+        if (!remove && (c > 0 || (c == 0 && !same_rule(a, b)))) {
+            nft_service_rule(b, &y);
             write_text(w, "%s chain ip %s %s\n", c > 0 ? "add" : "flush", w->table, y.chain);
             write_rule(w, &y);
         }
