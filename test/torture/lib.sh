@@ -99,14 +99,19 @@ manager_disk() { # N MIB
         die "no loop device"
 }
 
-# AddressSanitizer wants to be the first of the preloaded.
-sanitizer() { ldd "$BIN/managerd" | sed -n 's/.*libasan.* => \([^ ]*\).*/\1 /p'; }
+# AddressSanitizer wants to be the first of the preloaded. plain_disk=1: a disk like any other.
+plain_disk=''
+preloads() {
+    [ -z "$plain_disk" ] || return
+    ldd "$BIN/managerd" | sed -n 's/.*libasan.* => \([^ ]*\).*/\1 /p'
+    echo "$BIN/torture/lostwrite.so"
+}
 
 # manager_start N [NAME=VALUE...]: environment for the failure points.
 manager_start() {
     local n=$1
     shift
-    nsenter --net="/proc/${holder[$n]}/ns/net" env -C "$W/core$n" "$@" LD_PRELOAD="$(sanitizer)$BIN/torture/lostwrite.so" \
+    nsenter --net="/proc/${holder[$n]}/ns/net" env -C "$W/core$n" "$@" LD_PRELOAD="$(preloads)" \
         LOSTWRITE_DIR="$W/m$n/state" LOSTWRITE_LOG="$W/m$n.journal" LOSTWRITE_LINKS="$W/m$n/links" \
         "$BIN/managerd" --state-dir "$W/m$n/state" --run-dir "$W/m$n/run" --config "$W/empty.conf" \
         --listen "$NET.$n:2377" --advertise "$NET.$n:2377" </dev/null >>"$W/m$n.log" 2>&1 &

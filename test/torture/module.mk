@@ -1,8 +1,10 @@
 # Real-process torture (test/torture/README.md): clients, checker, and the disk that loses writes.
-TORTURE := $(B)/torture/client $(B)/torture/check $(B)/torture/crash $(B)/torture/lostwrite.so
+TORTURE := $(B)/torture/client $(B)/torture/check $(B)/torture/crash $(B)/torture/load \
+           $(B)/torture/lostwrite.so
 
 .PHONY: torture
 torture: all $(TORTURE)
+bench: $(B)/torture/client $(B)/torture/load
 
 $(B)/torture/%: $(B)/obj/test/torture/%.o $(LIBS)
 	@mkdir -p $(dir $@)
