@@ -15,7 +15,10 @@
 #include "managerd/logs/broker.h"
 #include "managerd/manager.h"
 #include "managerd/orchestrator/orchestrator.h"
+#include "managerd/raft/mutant.h"
 #include "managerd/scheduler/scheduler.h"
+
+enum { CORE_RETRY_MS = 500 };
 
 /* ---- state machine ------------------------------------------------------------------------------
  */
@@ -185,11 +188,18 @@ void leader_propose(struct manager *m, const struct store_tx *tx, const uint8_t 
     p->manager = m;
     p->done = done;
     p->ctx = ctx;
+    uint64_t term = m->term;
+    if (RAFT_MUTANT(RAFT_MUTANT_STALE_LOOP)) {
+        struct raft_status status;
+
+        raft_node_status(m->raft, &status);
+        term = status.term;
+    }
     store_tx_pack(tx, clock_wall_ns(), request_id, &data, &size);
     if (removes_something(tx))
-        raft_node_propose_removal(m->raft, m->term, data, size, on_proposed, p);
+        raft_node_propose_removal(m->raft, term, data, size, on_proposed, p);
     else
-        raft_node_propose(m->raft, m->term, data, size, on_proposed, p);
+        raft_node_propose(m->raft, term, data, size, on_proposed, p);
 }
 
 /* ---- cores --------------------------------------------------------------------------------------
@@ -258,7 +268,7 @@ void leader_start(struct manager *m, uint64_t term)
 
 void leader_stop(struct manager *m)
 {
-    if (!m->leading)
+    if (!m->leading || RAFT_MUTANT(RAFT_MUTANT_STALE_LOOP))
         return;
     log_info("leader.stop", "term=%lu", (unsigned long)m->term);
     (void)FAILPOINT("leader.stop");
@@ -315,9 +325,13 @@ static void on_core_result(void *ctx, int rc, const struct err *e)
     struct core_slot *slot = r->slot;
     struct manager *m = slot->manager;
 
+    /* What the store refuses is decided anew at once; what the log has no room for, a little later:
+     * it would be refused again. */
+    bool later = rc == -ERR_NO_SPACE || rc == -ERR_TOO_BIG || rc == -ERR_BUSY;
+
     if (m->leading && m->term == r->term) {
         slot->in_flight = false;
-        slot->wake_ms = 0;
+        slot->wake_ms = later ? loop_now_ms(m->loop) + CORE_RETRY_MS : 0;
         if (rc < 0)
             log_debug("core.refused", "core=%s error=\"%s\"", slot->ops->name, err_message(e, rc));
         slot->ops->on_result(slot->core, rc);

@@ -174,7 +174,9 @@ static void on_service(struct orchestrator *o, const struct store_event *ev)
     (void)orchestrator_watch(o, ev->after != NULL ? object_id(ev->after) : before->id);
 }
 
-/* Progress on the way to RUNNING decides nothing, except for tasks that an update waits for. */
+/* Progress on the way to RUNNING decides nothing, except for tasks that an update waits for, and
+ * for those that took their place when they were lost: an older one may be waiting to be stopped,
+ * also after the update's end. */
 static bool task_matters(const struct store_event *ev)
 {
     const Skep__Task *from = (const Skep__Task *)ev->before, *to = (const Skep__Task *)ev->after;
@@ -187,7 +189,7 @@ static bool task_matters(const struct store_event *ev)
         return true;
     if (task_dead(to))
         return !task_dead(from) || from->status->state != to->status->state;
-    return to->cause == SKEP__TASK_CAUSE__CAUSE_UPDATED &&
+    return to->cause != SKEP__TASK_CAUSE__CAUSE_CREATED &&
            to->status->state == SKEP__TASK_STATE__TASK_RUNNING &&
            from->status->state != SKEP__TASK_STATE__TASK_RUNNING;
 }
