@@ -388,7 +388,8 @@ void sim_check_apply(struct sim *s, uint32_t node, const struct raft_entry *e)
     struct sim_node *n = &s->nodes[node];
     struct sim_oracle *o = &s->oracle;
     struct sim_committed *c;
-    uint64_t hash = s->machine->hash(n->machine);
+    bool compare = s->machine->hash_every == 0 || e->index % s->machine->hash_every == 0;
+    uint64_t hash = compare ? s->machine->hash(n->machine) : 0;
 
     if (e->index > o->count) {
         sim_fail(s, "R5: node %u applies uncommitted entry %llu", node, U(e->index));
@@ -415,6 +416,7 @@ void sim_check_restore(struct sim *s, uint32_t node, const struct sim_snapshot *
         sim_fail(s, "R15: node %u restores %llu, which was never committed", node, U(index));
     else if (o->log[index - 1].chain != snapshot->chain)
         sim_fail(s, "R15: node %u restores another log's %llu", node, U(index));
-    else if (o->log[index - 1].state_hash != s->machine->hash(s->nodes[node].machine))
+    else if ((s->machine->hash_every == 0 || index % s->machine->hash_every == 0) &&
+             o->log[index - 1].state_hash != s->machine->hash(s->nodes[node].machine))
         sim_fail(s, "R15: node %u restores a state that is not the one after %llu", node, U(index));
 }

@@ -58,6 +58,16 @@ static bool start_first(const Skep__UpdateConfig *u)
     return u != NULL && u->order == SKEP__UPDATE_ORDER__ORDER_START_FIRST;
 }
 
+/* A paused node is left alone by global services: what an update left there stays (swarmkit
+ * orchestrator/global: "the node is paused, so we won't add or update any tasks"). */
+static bool left_alone(const struct world *w, const Skep__Service *s, const Skep__Task *t)
+{
+    const Skep__Node *node = store_node(w->store, t->node_id);
+
+    return s->spec->mode_case == SKEP__SERVICE_SPEC__MODE_GLOBAL && node != NULL &&
+           node->spec->availability == SKEP__NODE_AVAILABILITY__AVAILABILITY_PAUSE;
+}
+
 /* O2, O3: what else is wanted where t is? */
 static int check_place(const struct world *w, const Skep__Service *s, const Skep__Task *t,
                        struct err *e)
@@ -112,7 +122,8 @@ static int check_job(const struct world *w, const Skep__Service *s, struct err *
     return 0;
 }
 
-/* Places of a rolling update that are taken by tasks on their way up. */
+/* Places of a rolling update that are taken by tasks on their way up. Not of global services: a
+ * paused node's place is given to another, and then it may come back. */
 static int check_parallelism(const struct world *w, const Skep__Service *s, struct err *e)
 {
     /* Which of the two it is may change with the status, under the same version. */
@@ -151,7 +162,7 @@ static int check_service(const struct world *w, const Skep__Service *s, struct e
 
     for (const Skep__Task *t = store_service_tasks(w->store, s->id, &it); t != NULL && rc == 0;
          t = store_iter_next(&it)) {
-        if (wanted(t) && !dead(t))
+        if (wanted(t) && !dead(t) && !left_alone(w, s, t))
             rc = check_place(w, s, t, e);
         if (rc == 0 && t->spec_version == s->meta->spec_version && r->max_attempts > 0 &&
             r->window == 0 && t->restarts > r->max_attempts)
@@ -159,7 +170,8 @@ static int check_service(const struct world *w, const Skep__Service *s, struct e
     }
     if (rc == 0 && s->spec->mode_case == SKEP__SERVICE_SPEC__MODE_REPLICATED_JOB)
         rc = check_job(w, s, e);
-    if (rc == 0 && s->spec->update != NULL)
+    if (rc == 0 && s->spec->update != NULL && !w->ages_lie &&
+        s->spec->mode_case == SKEP__SERVICE_SPEC__MODE_REPLICATED)
         rc = check_parallelism(w, s, e);
     return rc;
 }

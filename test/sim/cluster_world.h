@@ -54,6 +54,7 @@ struct world {
     uint64_t index;
     uint64_t now_ms;
     int64_t wall_ns;
+    bool ages_lie; /* leaders' wall clocks jump: what has waited for long is not to be told */
     struct prng prng;
     struct orchestrator *orch;
     struct scheduler *scheduler;   /* NULL: a plain one of the world's own */

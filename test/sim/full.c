@@ -106,15 +106,33 @@ static void schedule_job(struct sim_full *f)
     sim_schedule(s, delay, &e);
 }
 
+/* One iteration of the loop after another, until there is nothing to do. When it has to wake. */
+static uint64_t run_loop(struct sim_full *f)
+{
+    enum { ROUNDS_MAX = 1000 };
+    struct sim *s = f->s;
+    uint64_t now_ms = loop_time_ms(s, f->node), own_ms = UINT64_MAX;
+
+    for (int round = 0; f->raft != NULL; round++) {
+        if (!link_loop_advance(f->loop, now_ms) || round == ROUNDS_MAX) {
+            sim_fail(s, "node %u never comes to rest", f->node);
+            break;
+        }
+        if (s->workload->before_sleep != NULL && !f->fatal)
+            own_ms = s->workload->before_sleep(s, f->node);
+        if (MIN(link_loop_next_ms(f->loop), own_ms) > now_ms)
+            break;
+    }
+    return MIN(link_loop_next_ms(f->loop), own_ms);
+}
+
 void sim_full_leave(struct sim_full *f)
 {
     struct sim *s = f->s;
     uint32_t node = f->node;
 
     ASSERT(current == f);
-    if (f->raft != NULL && !link_loop_advance(f->loop, loop_time_ms(s, node)))
-        sim_fail(s, "node %u never comes to rest", node);
-    sim_node_arm(s, node, link_loop_next_ms(f->loop));
+    sim_node_arm(s, node, run_loop(f));
     schedule_job(f);
     current = NULL;
     if (!f->fatal)
@@ -134,7 +152,15 @@ static void on_fatal(void *ctx, const struct err *e)
         sim_fail(f->s, "node %u ends its process without a fault: %s", f->node, e->message);
 }
 
-static const struct raft_node_events events = { .on_fatal = on_fatal };
+static void on_leader(void *ctx, const struct raft_status *status)
+{
+    struct sim_full *f = ctx;
+
+    if (!f->dying && f->s->workload->leader != NULL)
+        f->s->workload->leader(f->s, f->node, status);
+}
+
+static const struct raft_node_events events = { .on_leader = on_leader, .on_fatal = on_fatal };
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -265,11 +291,15 @@ void sim_full_start(struct sim *s, uint32_t node)
     n->up = true;
     n->replaced = n->replaced || !disk_exists(path, "member");
     sim_node_reset(s, node);
+    if (s->workload->bind != NULL)
+        s->workload->bind(s, node);
     o = options_of(f, path);
     sim_full_enter(f);
     if (dies)
         link_dir_die_after(f->dir, (uint32_t)prng_below(&s->disk, START_OPERATIONS));
     f->raft = raft_node_new(&o, &e);
+    if (f->raft != NULL && s->workload->started != NULL)
+        s->workload->started(s, node);
     faulty = link_dir_dead(f->dir) || link_dir_sync_failed(f->dir) || link_dir_full(f->dir);
     if (f->raft != NULL && !f->fatal && !link_dir_dead(f->dir)) {
         link_dir_die_after(f->dir, UINT32_MAX);

@@ -50,14 +50,9 @@ static void *on_snapshot_begin(void *ctx)
     struct sim_full *f = ctx;
     struct sim *s = f->s;
     struct packed *p = xcalloc(1, sizeof(*p));
-    void *copy;
 
     sim_full_catch_up(f, f->raft->applied_index);
-    copy = s->machine->copy(s->nodes[f->node].machine);
-    if (RAFT_MUTANT(RAFT_MUTANT_STORE_NO_SESSIONS))
-        s->machine->lose_sessions(copy);
-    p->bytes = s->machine->pack(copy, &p->size);
-    s->machine->destroy(copy);
+    p->bytes = s->machine->pack(s->nodes[f->node].machine, &p->size);
     return p;
 }
 
@@ -102,17 +97,15 @@ static int on_install_finish(void *ctx, uint64_t index, struct err *e)
     struct sim_full *f = ctx;
     struct sim *s = f->s;
     struct sim_node *n = &s->nodes[f->node];
-    void *machine = s->machine->unpack(f->install.data, f->install.size);
+    bool good = s->machine->load(n->machine, f->install.data, f->install.size, index);
     struct raft_snapshot_meta meta = { .index = index };
     struct sim_snapshot *shadow;
 
-    if (machine == NULL)
+    if (!good)
         sim_fail(s, "R15: node %u gets a snapshot %llu that makes no sense", f->node,
                  (unsigned long long)index);
-    if (machine == NULL)
+    if (!good)
         return err_set(e, ERR_CORRUPT, "snapshot %llu makes no sense", (unsigned long long)index);
-    s->machine->destroy(n->machine);
-    n->machine = machine;
     n->machine_index = index;
     shadow = sim_snapshot_shadow(s, &meta);
     sim_check_restore(s, f->node, shadow);

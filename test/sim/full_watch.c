@@ -34,6 +34,18 @@ static void on_taken(struct sim *s, struct sim_node *n, uint64_t index)
     n->disk.snapshot = sim_snapshot_shadow(s, &meta);
 }
 
+/* G4: a manager decides from a state that holds everything committed before its term. What it knows
+ * not to hold is refused anyway. */
+static void on_propose(struct sim_full *f, const struct raft_event *ev)
+{
+    const struct raft *r = f->s->nodes[f->node].raft;
+
+    if (f->s->kind == SIM_KIND_SKEP && r->state == RAFT_LEADER &&
+        ev->propose.term == r->hard.term && f->raft->applied_index < r->term_first_index)
+        sim_fail(f->s, "R21: node %u proposes before it has applied an entry of its own term",
+                 f->node);
+}
+
 static void before(struct sim_full *f, const struct raft_event *ev)
 {
     struct sim_node *n = &f->s->nodes[f->node];
@@ -42,6 +54,8 @@ static void before(struct sim_full *f, const struct raft_event *ev)
         on_start(f, ev);
     else if (ev->type == RAFT_EV_PERSISTED)
         sim_disk_persisted(f->s, &n->disk, ev->persisted_seq);
+    else if (ev->type == RAFT_EV_PROPOSE)
+        on_propose(f, ev);
     else if (ev->type == RAFT_EV_SNAPSHOT_TAKEN)
         on_taken(f->s, n, ev->snapshot_index);
 }

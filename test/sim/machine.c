@@ -65,23 +65,27 @@ static uint8_t *registers_pack(const void *machine, size_t *ret_size)
     uint8_t *bytes = xcalloc(1, size + FILLING_BYTES);
 
     memcpy(bytes, machine, size);
+    if (RAFT_MUTANT(RAFT_MUTANT_STORE_NO_SESSIONS))
+        registers_lose_sessions(bytes);
     for (size_t i = 0; i < FILLING_BYTES; i++)
         bytes[size + i] = (uint8_t)i;
     *ret_size = size + FILLING_BYTES;
     return bytes;
 }
 
-static void *registers_unpack(const uint8_t *bytes, size_t size)
+static bool registers_load(void *machine, const uint8_t *bytes, size_t size, uint64_t index)
 {
     size_t own = sizeof(struct sim_registers);
 
+    (void)index;
     if (size != own + FILLING_BYTES)
-        return NULL;
+        return false;
     for (size_t i = 0; i < FILLING_BYTES; i++) {
         if (bytes[own + i] != (uint8_t)i)
-            return NULL;
+            return false;
     }
-    return xmemdup(bytes, own);
+    memcpy(machine, bytes, own);
+    return true;
 }
 
 const struct sim_machine_ops sim_registers = {
@@ -92,5 +96,5 @@ const struct sim_machine_ops sim_registers = {
     .apply = registers_apply,
     .lose_sessions = registers_lose_sessions,
     .pack = registers_pack,
-    .unpack = registers_unpack,
+    .load = registers_load,
 };

@@ -1,4 +1,4 @@
-/* sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full] [--trace] [--mutant N]
+/* sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full|skep] [--trace] [--mutant N]
  * Exit status: 0 all passed, 1 a seed failed, 2 usage. */
 #include <errno.h>
 #include <inttypes.h>
@@ -61,7 +61,7 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *ret_value)
 
 static bool parse_kind(const char *text, enum sim_kind *ret_kind)
 {
-    static const char *const names[] = { "drawn", "plain", "full" };
+    static const char *const names[] = { "drawn", "plain", "full", "skep" };
 
     for (size_t i = 0; text != NULL && i < ARRAY_LEN(names); i++) {
         if (strcmp(text, names[i]) != 0)
@@ -221,8 +221,9 @@ int main(int argc, char **argv)
     uint64_t start_ns, took_ms;
 
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full]"
-                        " [--trace] [--until-failure] [--mutant N]\n");
+        fprintf(stderr,
+                "usage: sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full|skep]"
+                " [--trace] [--until-failure] [--mutant N]\n");
         return 2;
     }
     link_set_last_words(last_words);

@@ -12,7 +12,8 @@ enum {
     STABLE_US = 20 * SIM_S,        /* then it has to stay calm this long */
     STABLE_LEADER_CHANGES_MAX = 2, /* R20 */
     LIVENESS_OPERATIONS_MIN = 20,
-    FULL_EVERY = 8,         /* seeds: full nodes are slower */
+    FULL_EVERY = 8, /* seeds: full nodes are slower, all of Skep is more so */
+    SKEP_EVERY = 16,
     OPERATOR_IDLE_MS = 300, /* between looks at fenced members, in seeds without an operator */
 };
 
@@ -78,8 +79,6 @@ struct sim *sim_new(uint64_t seed, enum sim_kind kind, bool trace)
     s->seed = seed;
     s->trace = trace;
     s->number = ++number;
-    s->workload = &sim_clients;
-    s->machine = s->workload->machine;
     prng_init(&s->seeds, seed);
     prng_init(&s->net, prng_next(&s->seeds));
     prng_init(&s->disk, prng_next(&s->seeds));
@@ -90,7 +89,15 @@ struct sim *sim_new(uint64_t seed, enum sim_kind kind, bool trace)
     sim_rates_draw(s);
     prng_init(&s->entropy, prng_next(&s->seeds));
     s->cluster_id = id_from_prng(&s->entropy);
-    s->full = kind == SIM_KIND_DRAWN ? seed % FULL_EVERY == 0 : kind == SIM_KIND_FULL;
+    s->kind = kind != SIM_KIND_DRAWN   ? kind
+              : seed % SKEP_EVERY == 4 ? SIM_KIND_SKEP
+              : seed % FULL_EVERY == 0 ? SIM_KIND_FULL
+                                       : SIM_KIND_PLAIN;
+    s->full = s->kind != SIM_KIND_PLAIN;
+    s->workload = s->kind == SIM_KIND_SKEP ? &sim_skep : &sim_clients;
+    s->machine = s->workload->machine;
+    if (s->kind == SIM_KIND_SKEP)
+        s->rates.segment_bytes = 64 << 10; /* transactions are larger than a write of a register */
     s->node_count = s->rates.nodes + s->rates.spare_nodes;
     ASSERT(s->node_count <= SIM_NODES_MAX);
     for (uint32_t i = 0; i < s->node_count; i++) {
@@ -144,6 +151,7 @@ void sim_free(struct sim *s)
 
 void sim_describe(const struct sim *s, FILE *out)
 {
+    static const char *const kinds[] = { "", "plain", "full", "skep" };
     const struct sim_rates *r = &s->rates;
 
     fprintf(out,
@@ -157,8 +165,8 @@ void sim_describe(const struct sim *s, FILE *out)
             r->heal_ppm, r->crash_ppm, r->crash_all_ppm, r->pause_ppm, r->wipe_ppm, r->restore_ppm,
             r->disk_us, r->disk_stall_ppm, r->disk_stall_us, r->clock_error_ppm, r->operator_ms,
             r->transfer_ppm, r->snapshot_entries, r->tail_entries, r->propose_delay_us, r->think_us,
-            r->inflight, r->message_bytes, r->fault_us, s->full ? "full" : "plain",
-            r->segment_bytes, r->chunk_bytes, r->sync_fail_ppm, r->space_ppm, r->rot_ppm);
+            r->inflight, r->message_bytes, r->fault_us, kinds[s->kind], r->segment_bytes,
+            r->chunk_bytes, r->sync_fail_ppm, r->space_ppm, r->rot_ppm);
 }
 
 /* ---- one event ------------------------------------------------------------------------------- */
@@ -359,6 +367,23 @@ static void liveness(struct sim *s)
         sim_fail(s, "R20: nothing was served after the core had agreed");
 }
 
+/* O7 */
+static void settle(struct sim *s)
+{
+    uint64_t end_us = s->now_us + s->workload->settle_us, poll_us = s->now_us;
+    struct err e = { 0 };
+
+    while (s->now_us < end_us && step(s)) {
+        if (s->now_us < poll_us)
+            continue;
+        if (s->workload->settled(s, &e))
+            return;
+        poll_us = s->now_us + s->workload->settle_poll_us;
+    }
+    if (!s->failed)
+        sim_fail(s, "%s", e.message);
+}
+
 bool sim_run(struct sim *s, uint64_t events)
 {
     s->workload_state = s->workload->create(s);
@@ -369,7 +394,11 @@ bool sim_run(struct sim *s, uint64_t events)
         ;
     SIM_TRACE(s, "safety phase over: %llu operations, %llu entries, %llu leaders", U(s->completed),
               U(s->oracle.count), U(s->oracle.leader_changes));
-    if (!s->failed && sim_nemesis_heal(s))
+    if (!s->failed)
+        s->core_found = sim_nemesis_heal(s);
+    if (s->core_found && !s->failed)
         liveness(s);
+    if (s->core_found && !s->failed && s->workload->settled != NULL)
+        settle(s);
     return !s->failed;
 }

@@ -84,11 +84,12 @@ struct sim_machine_ops {
     void (*destroy)(void *machine);
     void *(*copy)(const void *machine);
     uint64_t (*hash)(const void *machine);
+    uint32_t hash_every; /* indexes: how often states are compared; 0 = all */
     void (*apply)(void *machine, const struct raft_entry *e, struct sim_result *ret_result);
     void (*lose_sessions)(void *machine); /* mutant 32 */
-    /* As bytes in a snapshot file, from malloc; and back, NULL when they make no sense. */
+    /* As bytes in a snapshot file, from malloc; and back, false when they make no sense. */
     uint8_t *(*pack)(const void *machine, size_t *ret_size);
-    void *(*unpack)(const uint8_t *bytes, size_t size);
+    bool (*load)(void *machine, const uint8_t *bytes, size_t size, uint64_t index);
 };
 
 /* Registers with exactly-once sessions: machine.c. */
@@ -236,8 +237,18 @@ struct sim_workload_ops {
     void (*proposed)(struct sim *s, uint32_t node, uint64_t token, int rc, uint64_t index);
     /* node has started, or no longer leads: outcomes it was waiting for stay unknown to it. */
     void (*forget)(struct sim *s, uint32_t node);
+    /* May be NULL; full nodes only. The machine is there; its shell is; another leads or none. */
+    void (*bind)(struct sim *s, uint32_t node);
+    void (*started)(struct sim *s, uint32_t node);
+    void (*leader)(struct sim *s, uint32_t node, const struct raft_status *status);
+    /* Returns when node has to wake, in its loop's time. */
+    uint64_t (*before_sleep)(struct sim *s, uint32_t node);
+    /* May be NULL. After the last fault: asked now and then until true, for settle_us at most. */
+    bool (*settled)(struct sim *s, struct err *e);
+    uint64_t settle_us, settle_poll_us;
 };
-extern const struct sim_workload_ops sim_clients;
+extern const struct sim_workload_ops sim_clients; /* client.c: registers */
+extern const struct sim_workload_ops sim_skep;    /* skep.c: all of Skep */
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
@@ -263,6 +274,7 @@ struct sim_oracle {
     uint64_t incarnation[SIM_NODES_MAX]; /* of each slot, in the last committed configuration */
 };
 
+enum sim_kind { SIM_KIND_DRAWN, SIM_KIND_PLAIN, SIM_KIND_FULL, SIM_KIND_SKEP };
 struct sim {
     uint64_t seed;
     uint64_t now_us;
@@ -270,9 +282,11 @@ struct sim {
     uint64_t hash; /* of the trace */
     bool trace;
     bool failed;
-    bool calm;       /* liveness phase: no new faults */
-    bool full;       /* kind of nodes */
-    uint32_t number; /* of simulations in this process: names directories */
+    bool calm; /* liveness phase: no new faults */
+    bool core_found;
+    enum sim_kind kind; /* never DRAWN */
+    bool full;          /* its nodes */
+    uint32_t number;    /* of simulations in this process: names directories */
     char reason[512];
     struct sim_rates rates;
     struct sim_queue queue;
@@ -292,7 +306,6 @@ struct sim {
 };
 
 /* sim.c */
-enum sim_kind { SIM_KIND_DRAWN, SIM_KIND_PLAIN, SIM_KIND_FULL };
 struct sim *sim_new(uint64_t seed, enum sim_kind kind, bool trace);
 void sim_free(struct sim *s);
 void sim_describe(const struct sim *s, FILE *out);
