@@ -14,7 +14,7 @@
 enum {
     RECEIVE_BYTES = 64 * 1024,
     SOCKET_BYTES = 4 << 20,
-    ANSWER_SECONDS = 10, /* the kernel answers at once; a bound all the same */
+    ANSWER_SECONDS = 2, /* the kernel answers at once; a bound all the same */
     MONITOR_READS_MAX = 256,
 };
 
@@ -181,6 +181,12 @@ static void batch_send(struct nl *n)
         return;
     size_t size = (size_t)((uint8_t *)mnl_nlmsg_get_payload_tail(n->last) - n->mem);
     ASSERT(size <= NL_BATCH_BYTES);
+    if (n->result.unknown) { /* somebody will have to look at all of it anyway */
+        n->result.failed += n->count;
+        n->count = 0;
+        n->last = NULL;
+        return;
+    }
     n->result.sent += n->count;
     if (send(n->fd, n->mem, size, 0) == (ssize_t)size) {
         batch_receive(n);

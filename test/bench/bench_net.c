@@ -146,34 +146,37 @@ static int by_value(const void *a, const void *b)
 }
 
 struct figures {
-    double all_ms, change_ms, worst_ms, check_ms;
+    double all_ms, all_cpu_ms, change_ms, change_cpu_ms, check_ms;
 };
 
-static double timed(struct net *n, const Skep__NetworksResponse *r)
+static void timed(struct net *n, const Skep__NetworksResponse *r, double *ret_ms,
+                  double *ret_cpu_ms)
 {
-    uint64_t began = clock_now_ns();
+    uint64_t began = clock_now_ns(), cpu_began = clock_thread_ns();
 
     net_apply(n, r);
-    return (double)(clock_now_ns() - began) / 1e6;
+    *ret_ms = (double)(clock_now_ns() - began) / 1e6;
+    *ret_cpu_ms = (double)(clock_thread_ns() - cpu_began) / 1e6;
 }
 
 static struct figures run(void)
 {
     struct nethosts h;
     struct figures f;
-    double changes[CHANGES];
+    double changes[CHANGES], cpu[CHANGES];
     Skep__NodeNetwork d;
     const Skep__NetworkDifference *one;
 
     ASSERT(nethosts_begin(&h, 1));
     nethost_start(&h, 1);
     struct net *n = h.hosts[0].net;
-    f.all_ms = timed(n, everything());
+    timed(n, everything(), &f.all_ms, &f.all_cpu_ms);
     for (unsigned i = 0; i < CHANGES; i++)
-        changes[i] = timed(n, one_change(i * 97));
+        timed(n, one_change(i * 97), &changes[i], &cpu[i]);
     qsort(changes, CHANGES, sizeof(changes[0]), by_value);
+    qsort(cpu, CHANGES, sizeof(cpu[0]), by_value);
     f.change_ms = changes[CHANGES / 2];
-    f.worst_ms = changes[CHANGES - 1];
+    f.change_cpu_ms = cpu[CHANGES / 2];
     uint64_t began = clock_now_ns();
     ASSERT(net_check(n, &one, 1) == 0);
     f.check_ms = (double)(clock_now_ns() - began) / 1e6;
@@ -192,14 +195,15 @@ int main(void)
         struct figures f = run();
 
         best.all_ms = MIN(best.all_ms, f.all_ms);
+        best.all_cpu_ms = MIN(best.all_cpu_ms, f.all_cpu_ms);
         best.change_ms = MIN(best.change_ms, f.change_ms);
-        best.worst_ms = MIN(best.worst_ms, f.worst_ms);
+        best.change_cpu_ms = MIN(best.change_cpu_ms, f.change_cpu_ms);
         best.check_ms = MIN(best.check_ms, f.check_ms);
     }
-    printf("%-52s %8.1f ms  (goal 1000)\n", "1 000 services x 10 endpoints programmed",
-           best.all_ms);
-    printf("%-52s %8.2f ms  (goal 5), worst %.2f ms\n", "one task replaced, median of 101",
-           best.change_ms, best.worst_ms);
+    printf("%-52s %8.1f ms, %8.1f ms by processor time  (goal 1000)\n",
+           "1 000 services x 10 endpoints programmed", best.all_ms, best.all_cpu_ms);
+    printf("%-52s %8.2f ms, %8.2f ms by processor time  (goal 5)\n",
+           "one task replaced, median of 101", best.change_ms, best.change_cpu_ms);
     printf("%-52s %8.1f ms\n", "all of it compared with the kernel", best.check_ms);
     return 0;
 }
