@@ -89,6 +89,7 @@ struct net {
     struct loop_timer tick;
     char host_error[ERR_MESSAGE_BYTES_MAX];
     char described[ERR_MESSAGE_BYTES_MAX];
+    char ports[ERR_MESSAGE_BYTES_MAX]; /* ingress_problem() as told last */
     char address[IP_CHARS + 1];
     uint32_t mtu, described_mtu;
     bool change_pending;
@@ -127,6 +128,10 @@ void watch_network(struct network *w);
 void watch_forget(struct network *w);
 
 /* ---- net_describe.c ---- */
+
+/* Says once when the host's own routes lead to addresses that the network has as well: its tasks
+ * cannot reach those of the host's side. The overlay itself is not touched by it. */
+void describe_overlap(struct network *w, const struct net_plan *p);
 
 /* look: at the devices toward the other nodes as well. */
 void describe_update(struct net *n, bool look);

@@ -227,6 +227,8 @@ static void network_sync(struct network *w)
     w->version = version;
     n->ingress_ready = n->ingress_ready && !ports;
     n->egress_ready = n->egress_ready && was_ready;
+    if (rc == 0)
+        describe_overlap(w, p);
     if (rc == 0 && !was_ready)
         log_info("net.ready", "network=%s name=%s vni=%u", w->id, p->name, p->vni);
     if (rc < 0) {

@@ -152,6 +152,18 @@ static void network_check(struct network *w, uint64_t now_ms)
     (void)generation_moved(w->overlay->nft, &w->generation); /* by ourselves */
 }
 
+/* A port that somebody else has is no fault of the networks: said, and tried again. */
+static void tell_ports(struct net *n)
+{
+    const char *problem = ingress_problem(n->ingress);
+
+    if (strncmp(problem, n->ports, sizeof(n->ports) - 1) == 0)
+        return;
+    (void)snprintf(n->ports, sizeof(n->ports), "%s", problem);
+    if (problem[0] != '\0')
+        log_warn("net.ports", "error=\"%s\" retry=yes", problem);
+}
+
 static void host_check(struct net *n, uint64_t now_ms)
 {
     CLEANUP_ARENA struct arena a = { 0 };
@@ -175,6 +187,7 @@ static void host_check(struct net *n, uint64_t now_ms)
         netns_leave(previous);
     }
     size_t count = found + d.count - before;
+    tell_ports(n);
     int tunnels = rc == 0 ? encrypt_check(n->encrypt, true, &d, &e) : 0;
     count += tunnels > 0 ? (size_t)tunnels : 0;
     rc = tunnels < 0 ? tunnels : rc;

@@ -247,10 +247,28 @@ struct nettask *nettask_start(struct nethosts *h)
     return t;
 }
 
+void nettask_serve(struct nettask *t, const char *name)
+{
+    t->server = fork();
+    ASSERT(t->server >= 0);
+    if (t->server > 0)
+        return;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (setns(t->ns, CLONE_NEWNET) != 0 || dup2(open("/dev/null", O_RDWR), 0) != 0)
+        _exit(1);
+    execlp("busybox", "busybox", "nc", "-ll", "-p", "80", "-e", "busybox", "echo", name, NULL);
+    _exit(127);
+}
+
 void nettask_stop(struct nettask *t)
 {
     if (t->pid == 0)
         return;
+    if (t->server > 0) {
+        (void)kill(t->server, SIGKILL);
+        (void)wait_for(t->server);
+        t->server = 0;
+    }
     (void)kill(t->pid, SIGKILL);
     (void)wait_for(t->pid);
     (void)close(t->ns);

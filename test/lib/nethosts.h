@@ -20,6 +20,7 @@ struct nethost {
 
 struct nettask {
     pid_t pid; /* 0 = none */
+    pid_t server;
     int ns;
 };
 
@@ -50,6 +51,8 @@ void nethosts_run_ms(struct nethosts *h, uint32_t ms);
 
 /* A process that waits in a namespace of its own. */
 struct nettask *nettask_start(struct nethosts *h);
+/* It serves port 80 of TCP: says its name to everybody. */
+void nettask_serve(struct nettask *t, const char *name);
 void nettask_stop(struct nettask *t);
 /* Attaches it: networks are words as in an endpoint line ("n1=10.0.1.5/24 n2=…"). */
 int nettask_attach(struct nethosts *h, unsigned host, struct nettask *t, const char *task,

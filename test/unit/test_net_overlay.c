@@ -3,6 +3,8 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "test/lib/nethosts.h"
 
@@ -482,6 +484,81 @@ START_TEST(what_a_node_says_of_itself)
 }
 END_TEST
 
+/* Who answers to so many calls, sorted, each once. */
+static const char *answers(int ns, const char *address, int port)
+{
+    return netns_read(
+        &h, ns,
+        "for i in 1 2 3 4 5 6 7 8; do busybox nc -w 3 %s %d </dev/null; done | sort -u |"
+        " tr '\\n' ' '",
+        address, port);
+}
+
+static const char mesh[] =
+    "network n0 ingress 10.10.0.0/24 vni=4096 ingress\n"
+    "network n1 front 10.10.1.0/24 vni=4097\n"
+    "peer m1 one 192.168.77.1 n0=10.10.0.2/24\npeer m2 two 192.168.77.2 n0=10.10.0.3/24\n"
+    "service s1 web vip n1=10.10.1.2/24 n0=10.10.0.9/24 publish=8080:80/tcp/ingress\n"
+    "endpoint t1 web.1 s1 m1 UP n1=10.10.1.5/24 n0=10.10.0.5/24\n"
+    "endpoint t2 web.2 s1 m2 UP n1=10.10.1.6/24 n0=10.10.0.6/24\ncomplete";
+
+/* All parts together: names, virtual addresses, published ports on every node. */
+START_TEST(services_by_name_address_and_port)
+{
+    nethosts_apply(&h, mesh);
+    struct nettask *a = start(1, "t1", "n1=10.10.1.5/24 n0=10.10.0.5/24");
+    struct nettask *b = start(2, "t2", "n1=10.10.1.6/24 n0=10.10.0.6/24");
+
+    nettask_serve(a, "one");
+    nettask_serve(b, "two");
+    ck_assert_str_eq(answers(a->ns, "10.10.1.2", 80), "one two ");
+    ck_assert_str_eq(answers(b->ns, "10.10.1.2", 80), "one two ");
+    ck_assert_str_eq(answers(h.underlay_ns, "192.168.77.1", 8080), "one two ");
+    ck_assert_str_eq(answers(h.underlay_ns, "192.168.77.2", 8080), "one two ");
+    ck_assert_str_eq(answers(h.hosts[0].ns, "127.0.0.1", 8080), "one two ");
+    nethosts_apply(&h, "removed endpoint t2");
+    ck_assert_str_eq(answers(a->ns, "10.10.1.2", 80), "one ");
+    ck_assert_str_eq(answers(h.underlay_ns, "192.168.77.2", 8080), "one ");
+    ck_assert_str_eq(differences(1), "");
+    /* What was flushed comes back. */
+    ck_assert_int_eq(netns_sh(h.hosts[1].ns, "nft flush ruleset"), 0);
+    ck_assert_int_eq(in_router(1, "n1", "nft flush ruleset"), 0);
+    nethosts_run_ms(&h, 3000);
+    ck_assert_str_eq(differences(1), "");
+    ck_assert_str_eq(differences(2), "");
+    ck_assert_str_eq(answers(a->ns, "10.10.1.2", 80), "one ");
+    ck_assert_str_eq(answers(h.underlay_ns, "192.168.77.2", 8080), "one ");
+}
+END_TEST
+
+struct question {
+    pid_t pid;
+    int status;
+};
+
+static bool has_ended(void *ctx)
+{
+    struct question *q = ctx;
+
+    return waitpid(q->pid, &q->status, WNOHANG) == q->pid;
+}
+
+/* The server answers in this process, so the question is asked by another one. */
+START_TEST(names_are_answered_on_the_gateway)
+{
+    struct question q;
+
+    nethosts_apply(&h, mesh);
+    struct nettask *a = start(1, "t1", "n1=10.10.1.5/24 n0=10.10.0.5/24");
+    q.pid = fork();
+    ck_assert_int_ge(q.pid, 0);
+    if (q.pid == 0)
+        _exit(netns_sh(a->ns, "busybox nslookup -type=a web. 10.10.1.1 2>&1 | grep -q 10.10.1.2"));
+    ck_assert(nethosts_until(&h, has_ended, &q));
+    ck_assert_int_eq(q.status, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("net_overlay");
@@ -505,6 +582,8 @@ int main(void)
     tcase_add_test(t, encrypted_networks_fail_closed);
     tcase_add_test(t, foreign_state_is_left_alone);
     tcase_add_test(t, what_a_node_says_of_itself);
+    tcase_add_test(t, services_by_name_address_and_port);
+    tcase_add_test(t, names_are_answered_on_the_gateway);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
