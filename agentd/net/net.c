@@ -13,7 +13,7 @@
 
 static void pick_balancer(struct net *n)
 {
-    const struct balancer_ops *all[] = { &balancer_nft }; /* the best first */
+    const struct balancer_ops *all[] = { &balancer_ipvs, &balancer_nft }; /* the best first */
     struct err e = { 0 };
 
     (void)snprintf(e.message, sizeof(e.message), "not known to this agent");

@@ -324,7 +324,7 @@ static void sync_host(struct net *n)
 /* ---- all ------------------------------------------------------------------------------------- */
 
 /* A pin that no network of the tables has: of a network that ended while no agent was there. Names
- * with a dot are the balancer's, which goes with its network. */
+ * with a dot are the balancer's; it goes with its network. */
 static void sweep_pin(struct net *n, const char *id)
 {
     struct network *w = network_add(n, id);
@@ -343,9 +343,21 @@ static void sweep_pins(struct net *n)
 
     n->pins_swept = true;
     for (struct dirent *x; d != NULL && (x = readdir(d)) != NULL;) {
-        if (strchr(x->d_name, '.') == NULL && strlen(x->d_name) < LINK_ALIAS_BYTES &&
-            network_find(n, x->d_name) == NULL)
-            sweep_pin(n, x->d_name);
+        char id[LINK_ALIAS_BYTES];
+        size_t size = strcspn(x->d_name, ".");
+
+        if (size == 0 || size >= sizeof(id))
+            continue;
+        (void)snprintf(id, sizeof(id), "%.*s", (int)size, x->d_name);
+        if (network_find(n, id) != NULL)
+            continue;
+        if (x->d_name[size] == '\0') {
+            sweep_pin(n, id);
+        } else {
+            CLEANUP_FREE char *path = xasprintf("%s/%s", n->pin_dir, x->d_name);
+
+            netns_unpin(path);
+        }
     }
     if (d != NULL)
         (void)closedir(d);
