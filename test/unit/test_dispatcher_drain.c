@@ -356,6 +356,166 @@ START_TEST(ingress_waits_for_every_node)
 }
 END_TEST
 
+/* ---- a random life ---- */
+
+enum { LIFE_NODES = 4, LIFE_TASKS = 8, LIFE_STEPS = 2000 };
+
+struct watched {
+    char id[ID_CHARS + 1];
+    size_t node;
+    uint64_t stopped_ms; /* when it was to stop while UP; 0: it was not */
+    bool had;            /* its agent knew it then */
+    bool ingress;        /* everybody sends it requests, not only who shares network a */
+};
+
+struct life {
+    struct net_rig r;
+    struct prng p;
+    unsigned number, held; /* held: times that somebody had to be waited for */
+    struct watched tasks[LIFE_TASKS];
+};
+
+static uint64_t below(struct life *l, uint64_t n)
+{
+    return prng_range(&l->p, 0, n - 1);
+}
+
+static void life_new_task(struct life *l, struct watched *t)
+{
+    static const char *const networks[] = { "a", "", "in", "a in" };
+    size_t which = below(l, ARRAY_LEN(networks));
+
+    *t = (struct watched){ .node = below(l, LIFE_NODES), .ingress = which >= 2 };
+    (void)snprintf(t->id, sizeof(t->id), "t%u", ++l->number);
+    net_rig_task(&l->r, t->id, "web", l->r.agents[t->node].node_id, networks[which]);
+}
+
+static void life_stop(struct life *l, struct watched *t, bool remove)
+{
+    const Skep__Task *task = store_task(l->r.core.f.s, t->id);
+
+    if (task->status->state == STATE(RUNNING) && task->desired_state < STATE(SHUTDOWN)) {
+        t->stopped_ms = l->r.core.now_ms;
+        t->had = net_rig_told(&l->r.agents[t->node], t->id) >= 0;
+    }
+    if (remove)
+        core_rig_remove(&l->r.core, SKEP__KIND__KIND_TASK, t->id);
+    else
+        net_rig_task_desired(&l->r, t->id, STATE(SHUTDOWN));
+}
+
+static void life_task(struct life *l, struct watched *t)
+{
+    const Skep__Task *task = store_task(l->r.core.f.s, t->id);
+    uint64_t what = below(l, 10);
+
+    if (task == NULL) { /* a removed one is watched until its time is over */
+        if (t->stopped_ms + DISPATCHER_DRAIN_MS < l->r.core.now_ms)
+            life_new_task(l, t);
+    } else if (what < 5) {
+        net_rig_task_state(&l->r, t->id, STATE(RUNNING));
+    } else if (what < 8) {
+        life_stop(l, t, false);
+    } else if (what < 9) {
+        life_stop(l, t, true);
+    } else {
+        t->stopped_ms = 0; /* ends by itself */
+        net_rig_task_state(&l->r, t->id, STATE(FAILED));
+    }
+}
+
+static void life_agents(struct life *l)
+{
+    size_t i = below(l, LIFE_NODES);
+    struct net_agent *a = &l->r.agents[i];
+
+    if (!a->parked && below(l, 3) != 0)
+        (void)net_rig_ask(&l->r, a);
+    for (size_t k = 0; k < LIFE_TASKS && a->tasks_token == 0; k++) {
+        if (l->tasks[k].node == i)
+            l->tasks[k].stopped_ms = 0; /* a complete set tells at once */
+    }
+    if (!a->tasks_parked)
+        (void)net_rig_ask_tasks(&l->r, a);
+    if (below(l, 100) == 0) {
+        l->r.core.now_ms += DISPATCHER_REGISTER_WINDOW_MS;
+        (void)net_rig_agent(&l->r, a->node_id);
+    }
+}
+
+/* Somebody on this node can send t requests, and may yet do so. */
+static bool may_send(const struct life *l, size_t node, const struct watched *t)
+{
+    const struct net_agent *a = &l->r.agents[node];
+    struct store_iter it;
+    bool shares = t->ingress;
+
+    for (const Skep__Task *o = store_node_tasks(l->r.core.f.s, a->node_id, &it); o != NULL;
+         o = store_iter_next(&it))
+        shares = shares || (o->n_networks > 0 && strcmp(o->networks[0]->network_id, "a") == 0 &&
+                            o->status->state <= STATE(RUNNING));
+    return shares && net_rig_endpoint(a, t->id) == UP;
+}
+
+/* A node that was told to stop a task in time: nobody sends it anything any more. */
+static void life_check(struct life *l, int seed)
+{
+    for (size_t i = 0; i < LIFE_TASKS; i++) {
+        const struct watched *t = &l->tasks[i];
+        int told = net_rig_told(&l->r.agents[t->node], t->id);
+        bool up = false;
+
+        if (t->stopped_ms == 0 || !t->had ||
+            l->r.core.now_ms >= t->stopped_ms + DISPATCHER_DRAIN_MS)
+            continue;
+        for (size_t k = 0; k < LIFE_NODES; k++)
+            up = up || may_send(l, k, t);
+        l->held += up;
+        ck_assert_msg(!up || told == RUNNING, "seed %d: task %s is told too early", seed, t->id);
+    }
+}
+
+START_TEST(nobody_is_told_too_early)
+{
+    struct life l = { .held = 0 };
+    struct net_rig *r = &l.r;
+
+    net_rig_init(r);
+    prng_init(&l.p, (uint64_t)_i + 1);
+    net_rig_network(r, "a", 4097);
+    net_rig_ingress(r, "in", 4096);
+    net_rig_service(r, "web", "a in", false);
+    for (unsigned i = 1; i <= LIFE_NODES; i++) {
+        char id[3] = { 'n', (char)('0' + i), '\0' };
+
+        net_rig_node(r, id, i);
+        (void)net_rig_agent(r, id);
+    }
+    net_rig_settle(r);
+    for (size_t i = 0; i < LIFE_TASKS; i++)
+        life_new_task(&l, &l.tasks[i]);
+    for (int i = 0; i < LIFE_STEPS; i++) {
+        if (below(&l, 3) == 0)
+            life_task(&l, &l.tasks[below(&l, LIFE_TASKS)]);
+        life_agents(&l);
+        net_rig_step(r);
+        life_check(&l, _i);
+        r->core.now_ms += below(&l, 100);
+    }
+    ck_assert_uint_gt(l.held, 0);
+    r->core.now_ms += DISPATCHER_DRAIN_MS;
+    net_rig_settle(r);
+    for (size_t i = 0; i < LIFE_NODES; i++) {
+        struct err e = { 0 };
+
+        ck_assert_msg(
+            net_mirror_check(&r->agents[i].mirror, r->core.f.s, r->agents[i].node_id, &e) == 0,
+            "seed %d: %s", _i, e.message);
+    }
+    net_rig_deinit(r);
+}
+END_TEST
+
 /* ---- check ---- */
 
 static int check(struct world *w, const char *ref, uint32_t wait_ms, void *call)
@@ -535,6 +695,7 @@ int main(void)
     tcase_add_test(drain, shutdown_then_removal);
     tcase_add_test(drain, leader_change);
     tcase_add_test(drain, ingress_waits_for_every_node);
+    tcase_add_loop_test(drain, nobody_is_told_too_early, 0, 30);
     tcase_add_test(checks, check_gathers_reports);
     tcase_add_test(checks, check_does_not_wait_for_ever);
     tcase_add_test(checks, check_of_one_network);

@@ -124,6 +124,41 @@ START_TEST(nodes_go_down_and_come_back)
 }
 END_TEST
 
+/* What a heartbeat says of the host's network is stored, and others hear of its new address. */
+START_TEST(descriptions_change)
+{
+    struct net_rig r;
+
+    small_world(&r);
+    struct net_agent *n1 = net_rig_agent(&r, "n1"), *n2 = net_rig_agent(&r, "n2");
+    net_rig_settle(&r);
+    struct core_env env = { .store = r.core.f.s, .now_ms = r.core.now_ms, .prng = &r.core.f.prng };
+    struct dispatcher_call c = { .env = &env, .node_id = "n2", .address = "10.1.1.1" };
+    Skep__HeartbeatRequest req = SKEP__HEARTBEAT_REQUEST__INIT;
+    Skep__NodeDescription description = SKEP__NODE_DESCRIPTION__INIT;
+    Skep__NodeNetwork network = SKEP__NODE_NETWORK__INIT;
+    uint32_t beat_ms;
+    struct err e = { 0 };
+
+    network.data_path_address = (char *)(uintptr_t) "10.99.0.2";
+    network.mtu = 9000;
+    description.network = &network;
+    req.session_id = n2->session;
+    req.description = &description;
+    ck_assert_int_eq(dispatcher_beat(r.d, &c, &req, &beat_ms, &e), 0);
+    net_rig_settle(&r);
+    ck_assert_uint_eq(store_node(r.core.f.s, "n2")->description->network->mtu, 9000);
+    ck_assert_str_eq(net_mirror_find(&n1->mirror, KIND(PEER), "n2")->peer->address, "10.99.0.2");
+    check_all(&r, "new address");
+    size_t pieces = n1->mirror.pieces;
+    network.mtu = 1500; /* nothing that peers have to know */
+    ck_assert_int_eq(dispatcher_beat(r.d, &c, &req, &beat_ms, &e), 0);
+    net_rig_settle(&r);
+    ck_assert_uint_eq(n1->mirror.pieces, pieces);
+    net_rig_deinit(&r);
+}
+END_TEST
+
 /* Differences only; a network that leaves the node takes its records along. */
 START_TEST(networks_come_and_go)
 {
@@ -544,6 +579,7 @@ int main(void)
     tcase_add_test(tc, records_of_present_networks);
     tcase_add_test(tc, endpoint_states);
     tcase_add_test(tc, nodes_go_down_and_come_back);
+    tcase_add_test(tc, descriptions_change);
     tcase_add_test(tc, networks_come_and_go);
     tcase_add_test(tc, ingress_is_everywhere);
     tcase_add_test(tc, lost_answers_and_second_calls);
