@@ -10,6 +10,8 @@
 #include "common/identity.h"
 #include "common/x509.h"
 
+enum { ADDRESSES_BYTES_MAX = 4096 };
+
 static int issue(const struct own_identity *o, const struct buf *key, struct buf *ret_pem,
                  struct err *e)
 {
@@ -57,6 +59,12 @@ int own_addresses_save(const char *state_dir, const char *listen, const char *ad
 {
     CLEANUP_FREE char *text = xasprintf("%s\n%s\n", listen, advertise);
 
+    CLEANUP_FREE char *path = xasprintf("%s/managerd.addresses", state_dir);
+    CLEANUP_BUF struct buf old = BUF_INIT(ADDRESSES_BYTES_MAX);
+
+    /* Every start comes here: one on a full disk must not need a write. */
+    if (buf_read_file(&old, path, NULL) == 0 && strcmp(buf_str(&old), text) == 0)
+        return 0;
     return buf_replace_file(state_dir, "managerd.addresses", text, e);
 }
 
