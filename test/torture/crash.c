@@ -154,10 +154,14 @@ static void note_synced(struct synced *s, uint64_t id)
 
 /* ---- taking back ---- */
 
-static void put_back(int fd, uint64_t offset, const uint8_t *mem, size_t size)
+/* False on a full disk: then the change lasted, which is one of the things that may happen. */
+static bool put_back(int fd, uint64_t offset, const uint8_t *mem, size_t size)
 {
-    if (pwrite(fd, mem, size, (off_t)offset) != (ssize_t)size)
+    ssize_t put = size > 0 ? pwrite(fd, mem, size, (off_t)offset) : 0;
+
+    if (put != (ssize_t)size && errno != ENOSPC)
         die("write back");
+    return put == (ssize_t)size;
 }
 
 /* Sector by sector; a write that made the file longer leaves zeros, its size is another matter. */
@@ -174,8 +178,7 @@ static void undo_write(size_t i, int fd)
         if (i >= last_kept(1, r->file, sector)) {
             if (from < r->data_size)
                 memcpy(old, entries[i].data + from, MIN(size, r->data_size - from));
-            put_back(fd, at, old, size);
-            sectors_lost++;
+            sectors_lost += put_back(fd, at, old, size);
         }
         at += size;
     }
@@ -194,8 +197,10 @@ static void undo_resize(size_t i, int fd)
         return;
     if (ftruncate(fd, (off_t)r->size_before) < 0)
         die("truncate");
-    put_back(fd, r->size, entries[i].data, r->data_size);
-    sizes_lost++;
+    if (put_back(fd, r->size, entries[i].data, r->data_size))
+        sizes_lost++;
+    else if (ftruncate(fd, (off_t)r->offset) < 0)
+        die("truncate");
 }
 
 static bool is_at(const char *path, uint64_t id)

@@ -22,6 +22,7 @@ part() {
 part "$here/run.sh" --rounds 4 --seconds 10 -j 2 --seed "$seed"
 part "$here/broken.sh"
 part "$here/stale.sh" 3
+part "$here/full.sh"
 part "$here/points.sh" --points 2 --seed "$seed"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
