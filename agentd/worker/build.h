@@ -51,7 +51,8 @@ void build_mounts(struct build *b, json_t *host);
 
 /* NetworkMode, NetworkingConfig and the plan's networks (networks.c). */
 void build_networks(struct build *b, json_t *body, json_t *host);
-/* For tasks with overlay networks: entrypoint, command and mounts; and Dns, DnsOptions. */
+/* For tasks with overlay networks: entrypoint, command and mounts; and Dns, DnsOptions. After
+ * build_networks(). */
 void build_gate(struct build *b, json_t *body, json_t *host);
 void build_overlay_dns(struct build *b, json_t *host);
 

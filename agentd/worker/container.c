@@ -242,6 +242,7 @@ static void add_host_config(struct build *b, json_t *body)
     if (c->init != SKEP__CONTAINER_SPEC__INIT__INIT_DEFAULT)
         build_bool(b, host, "Init", c->init == SKEP__CONTAINER_SPEC__INIT__INIT_TRUE);
     build_strings_if(b, host, "GroupAdd", c->groups, c->n_groups);
+    build_networks(b, body, host);
     add_dns(b, host, overlay);
     build_strings_if(b, host, "CapAdd", c->cap_add, c->n_cap_add);
     build_strings_if(b, host, "CapDrop", c->cap_drop, c->n_cap_drop);
@@ -251,7 +252,6 @@ static void add_host_config(struct build *b, json_t *body)
     add_ulimits(b, host);
     add_resources(b, host);
     add_log_driver(b, host);
-    build_networks(b, body, host);
     build_mounts(b, host);
     if (overlay)
         build_gate(b, body, host);

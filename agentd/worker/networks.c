@@ -251,6 +251,16 @@ void build_gate(struct build *b, json_t *body, json_t *host)
     free(dir);
 }
 
+/* The engine answers names itself in networks that it makes, with ndots:0; when told of an ndots it
+ * does not pass names without a dot on to us. */
+static bool has_engine_names(const struct container_plan *p)
+{
+    for (size_t i = 0; i < p->network_count; i++)
+        if (p->networks[i].create_body != NULL)
+            return true;
+    return false;
+}
+
 /* Our name server on the networks' gateways is the only one: it forwards what it does not know.
  * ndots:0, so that a service's name is asked for as it is first. DEVIATION from swarm: name servers
  * of the service are not used, a resolver would take the first answer of any. */
@@ -258,7 +268,7 @@ void build_overlay_dns(struct build *b, json_t *host)
 {
     const Skep__ContainerSpec *c = b->spec;
     const struct container_overlay *o = b->node->overlay;
-    bool ndots = false;
+    bool ndots = has_engine_names(b->plan);
     json_t *list;
 
     if (o == NULL)
@@ -266,6 +276,8 @@ void build_overlay_dns(struct build *b, json_t *host)
     list = build_array(b, host, "Dns");
     for (size_t i = 0; i < o->nameserver_count; i++)
         build_append_str(b, list, o->nameservers[i]);
+    if (ndots && c->n_dns_options == 0)
+        return;
     list = build_array(b, host, "DnsOptions");
     for (size_t i = 0; i < c->n_dns_options; i++) {
         ndots = ndots || strncmp(c->dns_options[i], "ndots:", 6) == 0;

@@ -498,6 +498,8 @@ START_TEST(both_kinds_together)
     ck_assert(plan.gate);
     ck_assert_str_eq(member("HostConfig.NetworkMode"), "\"local\"");
     ck_assert_uint_eq(plan.network_count, 1);
+    ck_assert_str_eq(member("HostConfig.Dns"), "[\"10.0.1.1\",\"10.0.2.1\"]");
+    ck_assert_str_eq(member("HostConfig.DnsOptions"), ""); /* the engine's resolver has its own */
 }
 END_TEST
 
