@@ -218,7 +218,9 @@ struct allocator {
     bool nets_due, nodes_due, predefined_due;
     bool services_due;  /* all of them: a network is gone */
     bool nodes_blocked; /* there was no address left for one */
-    uint32_t nodes_mtu; /* the smallest, in this run */
+    /* of all nodes, as nets_run() last saw them */
+    uint32_t nodes_mtu; /* the smallest */
+    size_t node_addresses;
     bool freed; /* something is free again: blocked services and tasks are tried again … */
     bool woken; /* … at once, because what they waited for is there */
     bool retry_tasks, retry_now; /* the same for tasks, until they were tried */

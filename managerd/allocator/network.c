@@ -286,19 +286,21 @@ static Skep__IpamConfig *choose_subnet(struct allocator *a, const struct net *n,
     return config;
 }
 
-/* The smallest of all nodes. */
-static uint32_t nodes_mtu(const struct allocator *a)
+/* What there is to know of all nodes: the smallest MTU, and how many have addresses. */
+static void look_at_nodes(struct allocator *a)
 {
     uint32_t least = UINT32_MAX;
 
+    a->node_addresses = 0;
     for (const ProtobufCMessage *o = store_first(a->store, SKEP__KIND__KIND_NODE); o != NULL;
          o = store_after(a->store, SKEP__KIND__KIND_NODE, object_id(o))) {
         const Skep__NodeDescription *d = ((const Skep__Node *)o)->description;
 
+        a->node_addresses += ((const Skep__Node *)o)->n_networks > 0;
         if (d != NULL && d->network != NULL && d->network->mtu != 0)
             least = MIN(least, d->network->mtu);
     }
-    return least != UINT32_MAX ? least : ALLOCATOR_MTU_DEFAULT;
+    a->nodes_mtu = least != UINT32_MAX ? least : ALLOCATOR_MTU_DEFAULT;
 }
 
 static uint32_t overhead(const Skep__NetworkSpec *spec)
@@ -367,6 +369,14 @@ static char *mtu_warning(struct allocator *a, const Skep__Network *n)
         n->mtu, needed, least);
 }
 
+/* Nobody but nodes has an address in it, whose devices can still change. */
+static bool is_unused(const struct allocator *a, const struct net *n)
+{
+    uint64_t used = pool_used(&n->pools[0]);
+
+    return used == 0 || (n->ingress && used <= a->node_addresses);
+}
+
 /* What the network shall be; true when that differs from what it is. */
 static bool advance(struct allocator *a, const struct core_env *env, struct net *n,
                     Skep__Network *next)
@@ -392,9 +402,12 @@ static bool advance(struct allocator *a, const struct core_env *env, struct net 
 
         a->keys_due_ms = MIN(a->keys_due_ms, due_ms);
     }
+    /* The ingress network is there before any node can tell its MTU. */
+    if (n->allocated && is_unused(a, n))
+        next->mtu = choose_mtu(a, next->spec);
     next->fullness_percent = n->allocated ? fullness(n) : 0;
     next->warning = mtu_warning(a, next);
-    return changed || strcmp(was.error, next->error) != 0 ||
+    return changed || was.mtu != next->mtu || strcmp(was.error, next->error) != 0 ||
            strcmp(was.warning, next->warning) != 0 ||
            was.fullness_percent != next->fullness_percent;
 }
@@ -407,7 +420,7 @@ void nets_run(struct allocator *a, const struct core_env *env, struct store_tx *
         return;
     a->nets_due = false;
     a->keys_due_ms = CORE_NEVER;
-    a->nodes_mtu = nodes_mtu(a);
+    look_at_nodes(a);
     DL_FOREACH(a->nets, n)
     {
         const ProtobufCMessage *object = store_get(a->store, SKEP__KIND__KIND_NETWORK, n->id);

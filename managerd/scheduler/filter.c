@@ -28,6 +28,10 @@ static bool plugins_fit(const struct scheduler *s, const struct needs *needs,
         return true;
     if (log[0] != '\0' && strcmp(log, "none") != 0 && !has_plugin(e, "Log", log))
         return false;
+    if ((needs->bridge && !has_plugin(e, "Network", "bridge")) ||
+        (needs->macvlan && !has_plugin(e, "Network", "macvlan")) ||
+        (needs->ipvlan && !has_plugin(e, "Network", "ipvlan")))
+        return false;
     for (size_t i = 0; i < needs->volume_driver_count; i++) {
         if (!has_plugin(e, "Volume", needs->volume_drivers[i]))
             return false;

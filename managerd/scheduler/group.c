@@ -98,9 +98,12 @@ static void learn_network(struct needs *n, const Skep__Network *network)
 {
     const Skep__Driver *driver = network != NULL ? network->spec->driver : NULL;
 
-    if (driver == NULL || strcmp(driver->name, "overlay") != 0)
+    if (driver == NULL)
         return;
-    n->overlay = true;
+    n->bridge |= strcmp(driver->name, "bridge") == 0;
+    n->macvlan |= strcmp(driver->name, "macvlan") == 0;
+    n->ipvlan |= strcmp(driver->name, "ipvlan") == 0;
+    n->overlay |= strcmp(driver->name, "overlay") == 0;
     n->encrypted |= network->n_keys > 0;
 }
 

@@ -124,8 +124,9 @@ struct needs {
         enum node_property property;
         const char *label;
     } preferences[PREFERENCES_MAX];
-    bool overlay, encrypted; /* networks that the node's agent has to program */
-    bool bounded;            /* a node may be full: needs something that runs out */
+    bool overlay, encrypted;      /* networks that the node's agent has to program */
+    bool bridge, macvlan, ipvlan; /* that its engine has to make */
+    bool bounded;                 /* a node may be full: needs something that runs out */
 };
 
 struct group {

@@ -197,22 +197,35 @@ START_TEST(subnets_avoid_hosts)
 }
 END_TEST
 
-/* The smallest node decides, and encryption costs more; a smaller one that comes later is told of.
- */
+/* The smallest node decides, and encryption costs more. While nobody uses a network its MTU follows
+ * the nodes; then it stays, and a smaller node that comes later is told of. */
 START_TEST(mtu_is_the_smallest)
 {
+    ingress();
+    (void)allocator_rig_run(&rig);
+    ck_assert_uint_eq(rig_net(&rig, "ingress")->mtu, 1450);
     rig_node(&rig, "n1", "description.network.mtu=9000");
     rig_node(&rig, "n2", "description.network.mtu=1480");
     rig_network(&rig, "a", "");
     rig_network(&rig, "b", "spec.driver.options[0].key=encrypted");
+    rig_network(&rig, "c",
+                "spec.driver.options[0].key=com.docker.network.driver.mtu "
+                "spec.driver.options[0].value=1440");
     (void)allocator_rig_run(&rig);
+    ck_assert_uint_eq(rig_net(&rig, "ingress")->mtu, 1430);
     ck_assert_uint_eq(rig_net(&rig, "a")->mtu, 1430);
     ck_assert_uint_eq(rig_net(&rig, "b")->mtu, 1350);
+    ck_assert_uint_eq(rig_net(&rig, "c")->mtu, 1440); /* as told */
     ck_assert_str_eq(rig_net(&rig, "a")->warning, "");
+    rig_service(&rig, "web", "a", "80:80");
+    (void)allocator_rig_run(&rig);
     rig_node(&rig, "n3", "description.network.mtu=1400");
     (void)allocator_rig_run(&rig);
+    ck_assert_uint_eq(rig_net(&rig, "ingress")->mtu, 1430);
     ck_assert_uint_eq(rig_net(&rig, "a")->mtu, 1430);
+    ck_assert_uint_eq(rig_net(&rig, "b")->mtu, 1270);
     ck_assert_ptr_nonnull(strstr(rig_net(&rig, "a")->warning, "a node has only 1400"));
+    ck_assert_str_eq(rig_net(&rig, "b")->warning, "");
 }
 END_TEST
 

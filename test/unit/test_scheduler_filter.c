@@ -171,6 +171,17 @@ static void no_volume_driver(Skep__Node *n, Skep__Service *web)
     skep__driver__init(c->mounts[0]->volume_driver);
     c->mounts[0]->volume_driver->name = fixture_str(&rig.f, "nfs");
 }
+static void no_network_driver(Skep__Node *n, Skep__Service *web)
+{
+    Skep__Network lan = SKEP__NETWORK__INIT;
+
+    report_plugins(n);
+    lan.id = (char *)"lan";
+    spec_set(&lan.base, &rig.f.arena, "spec.annotations.name=lan");
+    spec_set(&lan.base, &rig.f.arena, "spec.driver.name=macvlan");
+    core_rig_add(&rig, &lan);
+    spec_set(&web->base, &rig.f.arena, "spec.task.networks[0].target=lan");
+}
 static void wrong_role(Skep__Node *n, Skep__Service *web)
 {
     (void)n;
@@ -207,6 +218,7 @@ static const struct refusal {
     { "unknown resources", no_description, "no suitable node (insufficient resources on 1 node)" },
     { "log driver", no_log_driver, "no suitable node (missing plugin on 1 node)" },
     { "volume driver", no_volume_driver, "no suitable node (missing plugin on 1 node)" },
+    { "network driver", no_network_driver, "no suitable node (missing plugin on 1 node)" },
     { "constraint", wrong_role,
       "no suitable node (scheduling constraints not satisfied on 1 node)" },
     { "platform", wrong_platform, "no suitable node (unsupported platform on 1 node)" },
