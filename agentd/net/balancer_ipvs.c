@@ -26,9 +26,11 @@
 struct half { /* what both namespaces have */
     int ns;
     struct nft_table *table;
-    struct kernel *route;
+    struct nl route;
     const struct ways *ways; /* programmed; NULL: to be listed */
 };
+
+#define HALF_CLOSED ((struct half){ .ns = -1, .route = NL_CLOSED })
 
 struct balancer {
     char *pin; /* of L */
@@ -76,20 +78,19 @@ static int half_open(struct half *h, int ns, enum nft_role role, struct err *e)
     h->ns = ns;
     h->ways = NULL;
     h->table = nft_table_open(ns, role, e);
-    h->route = h->table != NULL ? kernel_open(ns, NETLINK_ROUTE, e) : NULL;
-    return h->route != NULL ? 0 : -ERR_IO;
+    return h->table != NULL ? nl_open(&h->route, NETLINK_ROUTE, ns, e) : -ERR_IO;
 }
 
 static void half_close(struct half *h, bool keep)
 {
     static const struct ways none = { 0 };
 
-    if (!keep && h->route != NULL && h->ways != NULL &&
-        ways_change(h->route, h->ways, &none, NULL) < 0)
+    if (!keep && h->route.fd >= 0 && h->ways != NULL &&
+        ways_change(&h->route, h->ways, &none, NULL) < 0)
         h->ways = NULL; /* they go with the device or the namespace */
     nft_table_close(h->table, keep);
-    kernel_close(h->route);
-    *h = (struct half){ .ns = -1 };
+    nl_close(&h->route);
+    *h = HALF_CLOSED;
 }
 
 /* Routes and rules; what stands is listed when it is not known. */
@@ -99,9 +100,9 @@ static int half_ways(struct half *h, const struct net_plan *p, struct arena *a, 
     struct ways found, *was = NULL;
     int rc;
 
-    if (h->ways == NULL && ways_dump(h->route, &found, a, NULL) == 0)
+    if (h->ways == NULL && ways_dump(&h->route, &found, a, NULL) == 0)
         was = &found;
-    rc = ways_change(h->route, h->ways != NULL ? h->ways : was, want, e);
+    rc = ways_change(&h->route, h->ways != NULL ? h->ways : was, want, e);
     h->ways = rc == 0 ? want : NULL;
     return rc;
 }
@@ -116,11 +117,11 @@ static int half_check(struct half *h, bool repair, struct differences *d, struct
     if (rc < 0 || h->ways == NULL)
         return rc;
     before = d->count;
-    rc = ways_dump(h->route, &have, &a, e);
+    rc = ways_dump(&h->route, &have, &a, e);
     if (rc < 0)
         return rc;
     ways_compare(h->ways, &have, d);
-    return repair && d->count > before ? ways_change(h->route, &have, h->ways, e) : 0;
+    return repair && d->count > before ? ways_change(&h->route, &have, h->ways, e) : 0;
 }
 
 /* ---- L ------------------------------------------------------------------------------------------
@@ -392,7 +393,7 @@ static struct balancer *open_at(const struct balancer_place *place, struct err *
     b->pin = xasprintf("%s/%s.balancer", place->pin_dir, place->network_id);
     b->router_ns = place->router_ns;
     b->links = (struct nl)NL_CLOSED;
-    b->balancer.ns = b->router.ns = -1;
+    b->balancer = b->router = HALF_CLOSED;
     if (nl_open(&b->links, NETLINK_ROUTE, place->router_ns, e) < 0 ||
         half_open(&b->router, place->router_ns, NFT_STEER, e) < 0 || open_balancer(b, e) < 0) {
         close_all(b, true);
@@ -430,7 +431,7 @@ static int try_kernel(void *ctx, struct err *e)
 
 static int probe(struct err *e)
 {
-    int rc = kernel_scratch(try_kernel, NULL, e);
+    int rc = netns_scratch(try_kernel, NULL, e);
 
     return rc < 0 ? err_wrap(e, rc, "ipvs balancer") : 0;
 }

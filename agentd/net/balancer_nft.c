@@ -10,11 +10,12 @@
 
 #include "agentd/net/balancer_internal.h"
 #include "agentd/net/flows.h"
+#include "agentd/net/netns.h"
 #include "agentd/net/nft_table.h"
 
 struct balancer {
     struct nft_table *table;
-    struct kernel *route, *netfilter;
+    struct nl route, netfilter;
     struct arena memory[2]; /* of what was programmed last and before */
     size_t turn;
     const struct flows *flows; /* NULL: nothing yet */
@@ -38,7 +39,7 @@ static int try_kernel(void *ctx, struct err *e)
 
 static int probe(struct err *e)
 {
-    int rc = kernel_scratch(try_kernel, NULL, e);
+    int rc = netns_scratch(try_kernel, NULL, e);
 
     return rc < 0 ? err_wrap(e, rc, "nftables balancer") : 0;
 }
@@ -49,12 +50,12 @@ static void close_all(struct balancer *b, bool keep)
 
     if (b == NULL)
         return;
-    if (!keep && b->route != NULL && b->ways != NULL &&
-        ways_change(b->route, b->ways, &none, NULL) < 0)
+    if (!keep && b->route.fd >= 0 && b->ways != NULL &&
+        ways_change(&b->route, b->ways, &none, NULL) < 0)
         b->ways = NULL; /* they go with the namespace */
     nft_table_close(b->table, keep);
-    kernel_close(b->route);
-    kernel_close(b->netfilter);
+    nl_close(&b->route);
+    nl_close(&b->netfilter);
     arena_deinit(&b->memory[0]);
     arena_deinit(&b->memory[1]);
     free(b);
@@ -64,11 +65,11 @@ static struct balancer *open_in(const struct balancer_place *place, struct err *
 {
     struct balancer *b = xcalloc(1, sizeof(*b));
 
-    b->table = nft_table_open(place->router_ns, NFT_ROUTER, e);
-    b->route = b->table != NULL ? kernel_open(place->router_ns, NETLINK_ROUTE, e) : NULL;
-    b->netfilter = b->route != NULL ? kernel_open(place->router_ns, NETLINK_NETFILTER, e) : NULL;
+    b->route = b->netfilter = (struct nl)NL_CLOSED;
     b->purge = true;
-    if (b->netfilter == NULL) {
+    b->table = nft_table_open(place->router_ns, NFT_ROUTER, e);
+    if (b->table == NULL || nl_open(&b->route, NETLINK_ROUTE, place->router_ns, e) < 0 ||
+        nl_open(&b->netfilter, NETLINK_NETFILTER, place->router_ns, e) < 0) {
         close_all(b, true);
         return NULL;
     }
@@ -81,7 +82,7 @@ static const struct ways *standing(struct balancer *b, struct arena *a)
 {
     struct ways *w = ARENA_NEW(a, struct ways);
 
-    return ways_dump(b->route, w, a, NULL) < 0 ? NULL : w;
+    return ways_dump(&b->route, w, a, NULL) < 0 ? NULL : w;
 }
 
 static int forget_stale(struct balancer *b, struct err *e)
@@ -92,7 +93,7 @@ static int forget_stale(struct balancer *b, struct err *e)
 
     if (!b->purge)
         return 0;
-    rc = conntrack_forget(b->netfilter, flows_stale, &flows, &count, e);
+    rc = conntrack_forget(&b->netfilter, flows_stale, &flows, &count, e);
     if (rc == 0)
         b->purge = false;
     return rc;
@@ -114,7 +115,7 @@ static int apply(struct balancer *b, const struct net_plan *p, struct err *e)
     flows = flows_make(p, a);
     b->purge = b->purge || flows_changed(b->flows, flows, was, want);
     ways = balancer_ways(want, p, a);
-    rc = ways_change(b->route, b->ways != NULL ? b->ways : standing(b, a), ways, e);
+    rc = ways_change(&b->route, b->ways != NULL ? b->ways : standing(b, a), ways, e);
     /* What was only half done is found by listing it the next time. */
     b->ways = rc == 0 ? ways : NULL;
     b->flows = flows;
@@ -135,11 +136,11 @@ static int check(struct balancer *b, const struct net_plan *p, bool repair, stru
     if (rc < 0 || b->ways == NULL)
         return rc;
     before = d->count;
-    rc = ways_dump(b->route, &have, &a, e);
+    rc = ways_dump(&b->route, &have, &a, e);
     if (rc < 0)
         return rc;
     ways_compare(b->ways, &have, d);
-    return repair && d->count > before ? ways_change(b->route, &have, b->ways, e) : 0;
+    return repair && d->count > before ? ways_change(&b->route, &have, b->ways, e) : 0;
 }
 
 const struct balancer_ops balancer_nft = {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agentd/net/layout.h"
+#include "agentd/net/netns.h"
 #include "agentd/net/place.h"
 #include "common/assert.h"
 
@@ -158,13 +159,13 @@ const struct net_plan *balancer_trial_plan(void)
  * on purpose, must be translated and answered (with a reset), not passed on as it is. */
 void balancer_tune(int router_ns)
 {
-    static const char *const settings[][2] = {
-        { "net/netfilter/nf_conntrack_tcp_timeout_established", "432000" },
-        { "net/netfilter/nf_conntrack_tcp_be_liberal", "1" },
-        { "net/netfilter/nf_conntrack_tcp_loose", "1" },
+    static const struct netns_setting settings[] = {
+        { "netfilter/nf_conntrack_tcp_timeout_established", "432000", true },
+        { "netfilter/nf_conntrack_tcp_be_liberal", "1", true },
+        { "netfilter/nf_conntrack_tcp_loose", "1", true },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(settings); i++)
-        if (kernel_sysctl(router_ns, settings[i][0], settings[i][1], NULL) < 0)
+        if (netns_settings(router_ns, &settings[i], 1, true, NULL, NULL) < 0)
             continue; /* not loaded yet, or not ours to set: the defaults do */
 }

@@ -1,7 +1,6 @@
 #include "agentd/net/conntrack.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
@@ -73,7 +72,7 @@ static void keep(struct search *s, const struct nlattr *orig, uint32_t id)
     memcpy(v->tuple, mnl_attr_get_payload(orig), v->tuple_size);
 }
 
-static int on_connection(const struct nlmsghdr *m, void *ctx)
+static void on_connection(void *ctx, const struct nlmsghdr *m)
 {
     const struct nlattr *a, *orig = NULL, *reply = NULL;
     struct search *s = ctx;
@@ -81,6 +80,10 @@ static int on_connection(const struct nlmsghdr *m, void *ctx)
     struct tuple there, back;
     uint32_t id = 0;
 
+    if (m == NULL) {
+        s->count = 0;
+        return;
+    }
     mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
     {
         uint16_t type = mnl_attr_get_type(a);
@@ -93,7 +96,7 @@ static int on_connection(const struct nlmsghdr *m, void *ctx)
             id = mnl_attr_get_u32(a);
     }
     if (orig == NULL || reply == NULL)
-        return MNL_CB_OK;
+        return;
     tuple_of(orig, &there);
     tuple_of(reply, &back);
     f = (struct conntrack_flow){ .source = there.source,
@@ -103,38 +106,33 @@ static int on_connection(const struct nlmsghdr *m, void *ctx)
                                  .protocol = there.protocol };
     if (s->match(s->ctx, &f))
         keep(s, orig, id);
-    return MNL_CB_OK;
 }
 
-static struct nlmsghdr *request(char mem[KERNEL_SMALL_BYTES], uint16_t type, uint16_t flags)
+int conntrack_forget(struct nl *netfilter, conntrack_match_fn *match, void *ctx, size_t *ret_count,
+                     struct err *e)
 {
-    struct nlmsghdr *m = kernel_message(mem, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type), flags);
-    struct nfgenmsg *h = mnl_nlmsg_put_extra_header(m, sizeof(*h));
-
-    h->nfgen_family = AF_INET;
-    h->version = NFNETLINK_V0;
-    return m;
-}
-
-int conntrack_forget(struct kernel *netfilter, conntrack_match_fn *match, void *ctx,
-                     size_t *ret_count, struct err *e)
-{
+    const struct nfgenmsg head = { .nfgen_family = AF_INET, .version = NFNETLINK_V0 };
     struct search s = { .match = match, .ctx = ctx };
-    char mem[KERNEL_SMALL_BYTES];
-    int rc = kernel_ask(netfilter, request(mem, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_connection, &s);
+    struct nl_request r;
+    int rc;
 
+    (void)nl_request(&r, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, NLM_F_DUMP, &head,
+                     sizeof(head));
+    rc = nl_ask(netfilter, &r, on_connection, &s, e);
     for (size_t i = 0; rc == 0 && i < s.count; i++) {
-        struct nlmsghdr *m = request(mem, IPCTNL_MSG_CT_DELETE, 0);
+        struct nlmsghdr *m =
+            nl_message(netfilter, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, &head,
+                       sizeof(head), (uint32_t)i);
 
+        netfilter->slots[netfilter->count - 1].missing_ok = true; /* it ended by itself */
         mnl_attr_put(m, NLA_F_NESTED | CTA_TUPLE_ORIG, s.victims[i].tuple_size, s.victims[i].tuple);
         mnl_attr_put_u32(m, CTA_ID, s.victims[i].id);
-        rc = kernel_tell(netfilter, m);
-        if (rc == -ENOENT) /* it ended by itself */
-            rc = 0;
     }
+    if (rc == 0)
+        rc = nl_commit_all(netfilter, e, "forget");
     free(s.victims);
     if (rc < 0)
-        return err_errno(e, -rc, "forget connections");
+        return err_wrap(e, rc, "connections");
     *ret_count = s.count;
     return 0;
 }

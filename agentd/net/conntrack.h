@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "agentd/net/kernel.h"
+#include "agentd/net/nl.h"
 
 struct conntrack_flow {           /* IPv4; addresses and ports in host order */
     uint32_t source, destination; /* as the client sent it */
@@ -20,7 +20,7 @@ typedef bool conntrack_match_fn(void *ctx, const struct conntrack_flow *f);
 
 /* netfilter: a socket of NETLINK_NETFILTER. Forgets all that match; *ret_count is how many. O(all
  * connections of the namespace). */
-int conntrack_forget(struct kernel *netfilter, conntrack_match_fn *match, void *ctx,
-                     size_t *ret_count, struct err *e) MUST_CHECK;
+int conntrack_forget(struct nl *netfilter, conntrack_match_fn *match, void *ctx, size_t *ret_count,
+                     struct err *e) MUST_CHECK;
 
 #endif

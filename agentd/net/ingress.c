@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "agentd/net/conntrack.h"
 #include "agentd/net/health.h"
+#include "agentd/net/netns.h"
 #include "agentd/net/nft_table.h"
 
 enum { PROBLEM_BYTES = 512 };
@@ -36,11 +36,12 @@ struct ingress {
     struct loop *loop;
     int ns; /* the host's */
     struct nft_table *table;
-    struct kernel *netfilter;
+    struct nl netfilter;
     struct health *health;
     struct wanted_list ports;
     bool programmed;
     char problem[PROBLEM_BYTES];
+    size_t problem_plans; /* how much of it is the plans' fault: trying again does not help */
 };
 
 static uint32_t v4(const struct ip *ip)
@@ -181,7 +182,7 @@ static void hold_all(struct ingress *in)
 
         if (w->fd >= 0)
             continue;
-        if (kernel_inside(in->ns, hold_in, w, NULL) < 0)
+        if (netns_inside(in->ns, hold_in, w, NULL) < 0)
             w->error = EIO;
         if (w->error == EADDRINUSE)
             problem_add(in, "port %u/%s is in use on this host", w->port,
@@ -243,7 +244,7 @@ static void serve_health(struct ingress *in)
     if (!wanted || in->loop == NULL) {
         health_free(in->health);
         in->health = NULL;
-    } else if (in->health == NULL && kernel_inside(in->ns, listen_in, in, &e) < 0) {
+    } else if (in->health == NULL && netns_inside(in->ns, listen_in, in, &e) < 0) {
         problem_add(in, "%s", e.message);
     }
 }
@@ -309,7 +310,7 @@ static int program(struct ingress *in, struct err *e)
     rc = nft_table_apply(in->table, make, in, &was, e);
     now = nft_table_model(in->table);
     if (rc == 0 && (!in->programmed || was == NULL || !nft_sets_equal(was, now)))
-        rc = conntrack_forget(in->netfilter, stale, in, &count, e);
+        rc = conntrack_forget(&in->netfilter, stale, in, &count, e);
     in->programmed = rc == 0;
     return rc < 0 ? err_wrap(e, rc, "published ports") : 0;
 }
@@ -317,12 +318,14 @@ static int program(struct ingress *in, struct err *e)
 static int tune_links(const struct ingress *in, const struct ingress_network *networks,
                       size_t count, struct err *e)
 {
-    int rc = kernel_sysctl(in->ns, "net/ipv4/ip_forward", "1", e);
+    const struct netns_setting forward = { "ipv4/ip_forward", "1", false };
+    int rc = netns_settings(in->ns, &forward, 1, true, NULL, e);
 
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        CLEANUP_FREE char *name = xasprintf("net/ipv4/conf/%s/route_localnet", networks[i].link);
+        CLEANUP_FREE char *name = xasprintf("ipv4/conf/%s/route_localnet", networks[i].link);
+        const struct netns_setting localnet = { name, "1", false };
 
-        rc = kernel_sysctl(in->ns, name, "1", e);
+        rc = netns_settings(in->ns, &localnet, 1, true, NULL, e);
     }
     return rc;
 }
@@ -332,14 +335,11 @@ struct ingress *ingress_new(struct loop *loop, struct err *e)
     struct ingress *in = xcalloc(1, sizeof(*in));
 
     in->loop = loop;
-    in->ns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (in->ns < 0)
-        (void)err_errno(e, errno, "open this thread's network namespace");
-    else
+    in->netfilter = (struct nl)NL_CLOSED;
+    in->ns = -1;
+    if (netns_open_own(&in->ns, e) == 0)
         in->table = nft_table_open(in->ns, NFT_HOST, e);
-    if (in->table != NULL)
-        in->netfilter = kernel_open(in->ns, NETLINK_NETFILTER, e);
-    if (in->netfilter != NULL)
+    if (in->table != NULL && nl_open(&in->netfilter, NETLINK_NETFILTER, in->ns, e) == 0)
         return in;
     ingress_free(in, true);
     return NULL;
@@ -351,7 +351,7 @@ void ingress_free(struct ingress *in, bool keep)
         return;
     health_free(in->health);
     nft_table_close(in->table, keep);
-    kernel_close(in->netfilter);
+    nl_close(&in->netfilter);
     take_over(&in->ports, NULL);
     if (in->ns >= 0)
         close(in->ns);
@@ -365,10 +365,12 @@ int ingress_apply(struct ingress *in, const struct ingress_network *networks, si
     int rc;
 
     in->problem[0] = '\0';
+    in->problem_plans = 0;
     rc = tune_links(in, networks, count, e);
     if (rc < 0)
         return err_wrap(e, rc, "published ports");
     wanted = wanted_of(in, networks, count);
+    in->problem_plans = strlen(in->problem);
     take_over(&in->ports, &wanted);
     in->ports = wanted;
     return program(in, e);
@@ -376,11 +378,11 @@ int ingress_apply(struct ingress *in, const struct ingress_network *networks, si
 
 int ingress_check(struct ingress *in, bool repair, struct differences *d, struct err *e)
 {
-    bool waiting = in->problem[0] != '\0' || !in->programmed;
+    bool waiting = in->problem[in->problem_plans] != '\0' || !in->programmed;
     int rc;
 
     if (repair && waiting && in->ports.items != NULL) {
-        in->problem[0] = '\0';
+        in->problem[in->problem_plans] = '\0';
         rc = program(in, e);
         if (rc < 0)
             return rc;

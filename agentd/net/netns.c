@@ -163,6 +163,36 @@ void netns_leave(int previous)
     (void)close(previous);
 }
 
+int netns_inside(int fd, int (*fn)(void *ctx, struct err *e), void *ctx, struct err *e)
+{
+    int previous = -1, rc;
+
+    if (fd < 0)
+        return fn(ctx, e);
+    rc = netns_enter(fd, &previous, e);
+    if (rc < 0)
+        return rc;
+    rc = fn(ctx, e);
+    netns_leave(previous);
+    return rc;
+}
+
+int netns_scratch(int (*fn)(void *ctx, struct err *e), void *ctx, struct err *e)
+{
+    int previous = -1, rc = netns_open_own(&previous, e);
+
+    if (rc < 0)
+        return rc;
+    if (unshare(CLONE_NEWNET) != 0) {
+        rc = err_errno(e, errno, "new network namespace");
+        (void)close(previous);
+        return rc;
+    }
+    rc = fn(ctx, e);
+    netns_leave(previous);
+    return rc;
+}
+
 /* ---- settings -------------------------------------------------------------------------------- */
 
 /* 1: it differed, and was written if asked to. */

@@ -34,6 +34,11 @@ int netns_open_pin(const char *path, int *ret_fd, struct err *e) MUST_CHECK;
 /* The namespace ends with its last user. */
 void netns_unpin(const char *path);
 
+/* Runs fn inside (fd -1: where the thread is) and returns what it returned. */
+int netns_inside(int fd, int (*fn)(void *ctx, struct err *e), void *ctx, struct err *e) MUST_CHECK;
+/* The same in a new, empty namespace that ends with its last user: for trying what the kernel can.
+ */
+int netns_scratch(int (*fn)(void *ctx, struct err *e), void *ctx, struct err *e) MUST_CHECK;
 int netns_enter(int fd, int *ret_previous, struct err *e) MUST_CHECK;
 void netns_leave(int previous);
 

@@ -2,17 +2,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
+#include <linux/netlink.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
 #include <string.h>
 
-#include "agentd/net/kernel.h"
+#include "agentd/net/netns.h"
+#include "agentd/net/nl.h"
 
 struct nft {
     struct nft_ctx *ctx;
-    struct kernel *kernel; /* for the generation */
+    struct nl netlink; /* for the generation */
 };
 
 void nft_close(struct nft *n)
@@ -21,7 +22,7 @@ void nft_close(struct nft *n)
         return;
     if (n->ctx != NULL)
         nft_ctx_free(n->ctx);
-    kernel_close(n->kernel);
+    nl_close(&n->netlink);
     free(n);
 }
 
@@ -39,8 +40,9 @@ struct nft *nft_open(int ns, struct err *e)
 {
     struct nft *n = xcalloc(1, sizeof(*n));
 
-    n->kernel = kernel_open(ns, NETLINK_NETFILTER, e);
-    if (n->kernel == NULL || kernel_inside(ns, context_in, n, e) < 0) {
+    n->netlink = (struct nl)NL_CLOSED;
+    if (nl_open(&n->netlink, NETLINK_NETFILTER, ns, e) < 0 ||
+        netns_inside(ns, context_in, n, e) < 0) {
         nft_close(n);
         return NULL;
     }
@@ -101,31 +103,31 @@ int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
     return 0;
 }
 
-static int on_generation(const struct nlmsghdr *m, void *ctx)
+static void on_generation(void *ctx, const struct nlmsghdr *m)
 {
     const struct nlattr *a;
     uint32_t *ret = ctx;
 
+    if (m == NULL)
+        return;
     mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
     {
         if (mnl_attr_get_type(a) == NFTA_GEN_ID && mnl_attr_get_payload_len(a) >= sizeof(*ret))
             *ret = ntohl(mnl_attr_get_u32(a));
     }
-    return MNL_CB_OK;
 }
 
 int nft_generation(struct nft *n, uint32_t *ret, struct err *e)
 {
-    char mem[KERNEL_SMALL_BYTES];
-    struct nlmsghdr *m = kernel_message(mem, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN, 0);
-    struct nfgenmsg *h = mnl_nlmsg_put_extra_header(m, sizeof(*h));
+    const struct nfgenmsg head = { .nfgen_family = AF_UNSPEC };
+    struct nl_request r;
     uint32_t generation = 0;
     int rc;
 
-    h->nfgen_family = AF_UNSPEC;
-    rc = kernel_ask(n->kernel, m, on_generation, &generation);
+    (void)nl_request(&r, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &head, sizeof(head));
+    rc = nl_ask(&n->netlink, &r, on_generation, &generation, e);
     if (rc < 0)
-        return err_errno(e, -rc, "nftables: generation");
+        return err_wrap(e, rc, "nftables: generation");
     *ret = generation;
     return 0;
 }

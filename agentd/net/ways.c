@@ -1,14 +1,13 @@
 #include "agentd/net/ways.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "agentd/net/layout.h"
+#include "agentd/net/link.h"
 
 /* ---- order and notation -------------------------------------------------------------------------
  */
@@ -85,40 +84,21 @@ static void put_gateway(struct nlmsghdr *m, const struct ip *gateway)
     mnl_attr_put(m, RTA_VIA, sizeof(via), &via);
 }
 
-/* The devices are those of the kernel socket's namespace, asked there. */
-static int on_link(const struct nlmsghdr *m, void *ctx)
+static void put_way(struct nl *route, const struct way *w, uint32_t device, uint32_t tag)
 {
-    const struct ifinfomsg *i = mnl_nlmsg_get_payload(m);
+    bool add = device != 0;
+    struct rtmsg r = {
+        .rtm_family = AF_INET,
+        .rtm_dst_len = w->prefix,
+        .rtm_protocol = LAYOUT_PROTOCOL_BALANCER,
+        .rtm_table = w->table < 256 ? (uint8_t)w->table : RT_TABLE_UNSPEC,
+        .rtm_type = w->local ? RTN_LOCAL : RTN_UNICAST,
+        .rtm_scope = w->local ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE,
+        .rtm_flags = w->onlink ? RTNH_F_ONLINK : 0,
+    };
+    struct nlmsghdr *m = nl_message(route, add ? RTM_NEWROUTE : RTM_DELROUTE,
+                                    add ? NLM_F_CREATE | NLM_F_REPLACE : 0, &r, sizeof(r), tag);
 
-    *(uint32_t *)ctx = (uint32_t)i->ifi_index;
-    return MNL_CB_OK;
-}
-
-static uint32_t index_of(struct kernel *route, const char *device)
-{
-    char mem[KERNEL_SMALL_BYTES];
-    struct nlmsghdr *m = kernel_message(mem, RTM_GETLINK, 0);
-    uint32_t index = 0;
-
-    (void)mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg));
-    mnl_attr_put_strz(m, IFLA_IFNAME, device);
-    return kernel_ask(route, m, on_link, &index) == 0 ? index : 0;
-}
-
-static int way_tell(struct kernel *route, const struct way *w, uint32_t device, bool add)
-{
-    char mem[KERNEL_SMALL_BYTES];
-    struct nlmsghdr *m = kernel_message(mem, add ? RTM_NEWROUTE : RTM_DELROUTE,
-                                        add ? NLM_F_CREATE | NLM_F_REPLACE : 0);
-    struct rtmsg *r = mnl_nlmsg_put_extra_header(m, sizeof(*r));
-
-    r->rtm_family = AF_INET;
-    r->rtm_dst_len = w->prefix;
-    r->rtm_protocol = LAYOUT_PROTOCOL_BALANCER;
-    r->rtm_table = w->table < 256 ? (uint8_t)w->table : RT_TABLE_UNSPEC;
-    r->rtm_type = w->local ? RTN_LOCAL : RTN_UNICAST;
-    r->rtm_scope = w->local ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
-    r->rtm_flags = w->onlink ? RTNH_F_ONLINK : 0;
     mnl_attr_put_u32(m, RTA_TABLE, w->table);
     if (w->prefix > 0)
         mnl_attr_put_u32(m, RTA_DST, htonl(w->address));
@@ -126,25 +106,26 @@ static int way_tell(struct kernel *route, const struct way *w, uint32_t device, 
         put_gateway(m, &w->gateway);
     if (add)
         mnl_attr_put_u32(m, RTA_OIF, device);
-    return kernel_tell(route, m);
 }
 
-static int rule_tell(struct kernel *route, const struct way_rule *w, bool add)
+static void put_rule(struct nl *route, const struct way_rule *w, bool add, uint32_t tag)
 {
-    char mem[KERNEL_SMALL_BYTES];
-    struct nlmsghdr *m =
-        kernel_message(mem, add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
-    struct fib_rule_hdr *r = mnl_nlmsg_put_extra_header(m, sizeof(*r));
+    struct fib_rule_hdr r = {
+        .family = AF_INET,
+        .action = FR_ACT_TO_TBL,
+        .table = w->table < 256 ? (uint8_t)w->table : RT_TABLE_UNSPEC,
+    };
+    /* EXCL: else there would be two of it. */
+    struct nlmsghdr *m = nl_message(route, add ? RTM_NEWRULE : RTM_DELRULE,
+                                    add ? NLM_F_CREATE | NLM_F_EXCL : 0, &r, sizeof(r), tag);
 
-    r->family = AF_INET;
-    r->action = FR_ACT_TO_TBL;
-    r->table = w->table < 256 ? (uint8_t)w->table : RT_TABLE_UNSPEC;
     mnl_attr_put_u32(m, FRA_PRIORITY, w->preference);
     mnl_attr_put_u32(m, FRA_FWMARK, w->mark);
     mnl_attr_put_u32(m, FRA_FWMASK, w->mask);
     mnl_attr_put_u32(m, FRA_TABLE, w->table);
     mnl_attr_put_u8(m, FRA_PROTOCOL, LAYOUT_PROTOCOL_BALANCER);
-    return kernel_tell(route, m);
+    if (add)
+        route->slots[route->count - 1].exists_ok = true;
 }
 
 /* ---- changes ------------------------------------------------------------------------------------
@@ -155,28 +136,22 @@ struct device {
     uint32_t index;
 };
 
-static int add_way(struct kernel *route, const struct way *w, struct device *last, struct err *e)
+static int device_of(struct nl *route, const struct way *w, struct device *last, struct err *e)
 {
+    struct link link;
     char mem[WAY_BYTES];
-    int rc;
 
-    if (last->name == NULL || strcmp(last->name, w->device) != 0) {
-        last->index = index_of(route, w->device);
-        last->name = w->device;
-    }
-    if (last->index == 0)
-        return err_set(e, ERR_UNAVAILABLE, "route %s: no such device", way_format(w, mem));
-    rc = way_tell(route, w, last->index, true);
-    return rc == 0 || rc == -EEXIST ? 0 : err_errno(e, -rc, "route %s", way_format(w, mem));
+    if (last->name != NULL && strcmp(last->name, w->device) == 0)
+        return 0;
+    /* What is in the batch goes first: a question cannot overtake it. */
+    if (nl_commit_all(route, e, "routes") < 0 || link_find(route, w->device, &link, e) < 0)
+        return err_wrap(e, -ERR_UNAVAILABLE, "route %s", way_format(w, mem));
+    *last = (struct device){ w->device, (uint32_t)link.index };
+    return 0;
 }
 
-static bool gone(int rc)
-{
-    return rc == 0 || rc == -ENOENT || rc == -ESRCH || rc == -ENODEV;
-}
-
-static int change_routes(struct kernel *route, const struct ways *was, const struct ways *want,
-                         struct err *e)
+static int add_routes(struct nl *route, const struct ways *was, const struct ways *want,
+                      struct err *e)
 {
     size_t i = 0, j = 0, was_count = was != NULL ? was->route_count : 0;
     struct device last = { NULL, 0 };
@@ -186,19 +161,10 @@ static int change_routes(struct kernel *route, const struct ways *was, const str
         const struct way *y = &want->routes[j];
         int c = i < was_count ? compare_ways(&was->routes[i], y) : 1;
 
-        if (c > 0 || (c == 0 && !same_way(&was->routes[i], y)))
-            rc = add_way(route, y, &last, e);
-        i += c <= 0;
-        j += c >= 0;
-    }
-    for (i = j = 0; rc == 0 && i < was_count;) {
-        const struct way *x = &was->routes[i];
-        int c = j < want->route_count ? compare_ways(x, &want->routes[j]) : -1;
-        char mem[WAY_BYTES];
-
-        if (c < 0) {
-            rc = way_tell(route, x, 0, false);
-            rc = gone(rc) ? 0 : err_errno(e, -rc, "delete route %s", way_format(x, mem));
+        if (c > 0 || (c == 0 && !same_way(&was->routes[i], y))) {
+            rc = device_of(route, y, &last, e);
+            if (rc == 0)
+                put_way(route, y, last.index, (uint32_t)j);
         }
         i += c <= 0;
         j += c >= 0;
@@ -206,38 +172,49 @@ static int change_routes(struct kernel *route, const struct ways *was, const str
     return rc;
 }
 
-static int change_rules(struct kernel *route, const struct ways *was, const struct ways *want,
-                        struct err *e)
+static void remove_routes(struct nl *route, const struct ways *was, const struct ways *want)
+{
+    size_t i = 0, j = 0, was_count = was != NULL ? was->route_count : 0;
+
+    while (i < was_count) {
+        const struct way *x = &was->routes[i];
+        int c = j < want->route_count ? compare_ways(x, &want->routes[j]) : -1;
+
+        if (c < 0)
+            put_way(route, x, 0, (uint32_t)i);
+        i += c <= 0;
+        j += c >= 0;
+    }
+}
+
+static void change_rules(struct nl *route, const struct ways *was, const struct ways *want)
 {
     size_t i = 0, j = 0, was_count = was != NULL ? was->rule_count : 0;
-    int rc = 0;
 
-    while (rc == 0 && (i < was_count || j < want->rule_count)) {
+    while (i < was_count || j < want->rule_count) {
         const struct way_rule *x = i < was_count ? &was->rules[i] : NULL;
         const struct way_rule *y = j < want->rule_count ? &want->rules[j] : NULL;
         int c = x == NULL ? 1 : y == NULL ? -1 : compare_rules(x, y);
 
-        if (c > 0) {
-            rc = rule_tell(route, y, true);
-            rc = rc == 0 || rc == -EEXIST
-                     ? 0
-                     : err_errno(e, -rc, "rule for mark 0x%x to table %u", y->mark, y->table);
-        } else if (c < 0) {
-            rc = rule_tell(route, x, false);
-            rc = gone(rc) ? 0 : err_errno(e, -rc, "delete rule for mark 0x%x", x->mark);
-        }
+        if (c != 0)
+            put_rule(route, c > 0 ? y : x, c > 0, 0);
         i += c <= 0;
         j += c >= 0;
     }
-    return rc;
 }
 
-int ways_change(struct kernel *route, const struct ways *was, const struct ways *want,
-                struct err *e)
+int ways_change(struct nl *route, const struct ways *was, const struct ways *want, struct err *e)
 {
-    int rc = change_routes(route, was, want, e);
+    int rc = add_routes(route, was, want, e);
 
-    return rc < 0 ? rc : change_rules(route, was, want, e);
+    if (rc == 0) {
+        remove_routes(route, was, want);
+        change_rules(route, was, want);
+        rc = nl_commit_all(route, e, "routes");
+    }
+    /* The first failure is the one to tell; nothing stays in the batch. */
+    (void)nl_commit(route);
+    return rc;
 }
 
 /* ---- listing ------------------------------------------------------------------------------------
@@ -278,17 +255,22 @@ static void attributes(const struct nlmsghdr *m, size_t header, const struct nla
     }
 }
 
-static int on_route(const struct nlmsghdr *m, void *ctx)
+static void on_route(void *ctx, const struct nlmsghdr *m)
 {
-    const struct rtmsg *r = mnl_nlmsg_get_payload(m);
     const struct nlattr *t[ATTRIBUTES];
     struct dump *d = ctx;
     struct ways *w = d->ways;
+    const struct rtmsg *r;
     struct way *next;
 
+    if (m == NULL) {
+        w->route_count = 0;
+        return;
+    }
+    r = mnl_nlmsg_get_payload(m);
     if (m->nlmsg_type != RTM_NEWROUTE || r->rtm_family != AF_INET ||
         r->rtm_protocol != LAYOUT_PROTOCOL_BALANCER)
-        return MNL_CB_OK;
+        return;
     attributes(m, sizeof(*r), t);
     if (w->route_count == d->route_capacity) {
         w->routes = grow(d->arena, w->routes, w->route_count, sizeof(*w->routes));
@@ -307,20 +289,24 @@ static int on_route(const struct nlmsghdr *m, void *ctx)
         next->gateway = ip_from_v4(mnl_attr_get_payload(t[RTA_GATEWAY]));
     else if (t[RTA_VIA] != NULL && mnl_attr_get_payload_len(t[RTA_VIA]) >= 18)
         next->gateway = ip_from_v6((const uint8_t *)mnl_attr_get_payload(t[RTA_VIA]) + 2);
-    return MNL_CB_OK;
 }
 
-static int on_rule(const struct nlmsghdr *m, void *ctx)
+static void on_rule(void *ctx, const struct nlmsghdr *m)
 {
-    const struct fib_rule_hdr *r = mnl_nlmsg_get_payload(m);
     const struct nlattr *t[ATTRIBUTES];
     struct dump *d = ctx;
     struct ways *w = d->ways;
+    const struct fib_rule_hdr *r;
 
+    if (m == NULL) {
+        w->rule_count = 0;
+        return;
+    }
+    r = mnl_nlmsg_get_payload(m);
     attributes(m, sizeof(*r), t);
     if (m->nlmsg_type != RTM_NEWRULE || r->family != AF_INET || t[FRA_PROTOCOL] == NULL ||
         mnl_attr_get_u8(t[FRA_PROTOCOL]) != LAYOUT_PROTOCOL_BALANCER)
-        return MNL_CB_OK;
+        return;
     if (w->rule_count == d->rule_capacity) {
         w->rules = grow(d->arena, w->rules, w->rule_count, sizeof(*w->rules));
         d->rule_capacity = MAX(16, 2 * w->rule_count);
@@ -328,65 +314,45 @@ static int on_rule(const struct nlmsghdr *m, void *ctx)
     w->rules[w->rule_count++] =
         (struct way_rule){ u32_of(t[FRA_PRIORITY]), u32_of(t[FRA_FWMARK]), u32_of(t[FRA_FWMASK]),
                            t[FRA_TABLE] != NULL ? u32_of(t[FRA_TABLE]) : r->table };
-    return MNL_CB_OK;
 }
 
-static int on_link_name(const struct nlmsghdr *m, void *ctx)
+/* Routes to one device follow each other mostly. */
+static int name_devices(struct nl *route, const struct dump *d, struct err *e)
 {
-    const struct nlattr *t[ATTRIBUTES];
-    char *ret = ctx;
+    struct links links = { NULL, 0, 0 };
+    int rc = links_load(&links, route, e);
 
-    attributes(m, sizeof(struct ifinfomsg), t);
-    if (t[IFLA_IFNAME] != NULL)
-        (void)snprintf(ret, IF_NAMESIZE, "%s", mnl_attr_get_str(t[IFLA_IFNAME]));
-    return MNL_CB_OK;
-}
+    for (size_t i = 0; rc == 0 && i < d->ways->route_count; i++) {
+        const struct link *l = links_by_index(&links, (int)d->devices[i]);
 
-static const char *name_of(struct kernel *route, uint32_t index, struct arena *a)
-{
-    char mem[KERNEL_SMALL_BYTES], name[IF_NAMESIZE] = "?";
-    struct nlmsghdr *m = kernel_message(mem, RTM_GETLINK, 0);
-    struct ifinfomsg *i = mnl_nlmsg_put_extra_header(m, sizeof(*i));
-
-    i->ifi_index = (int)index;
-    if (kernel_ask(route, m, on_link_name, name) < 0)
-        return "?"; /* gone since */
-    return arena_strdup(a, name);
-}
-
-static int dump_of(struct kernel *route, uint16_t type, mnl_cb_t fn, struct dump *d)
-{
-    char mem[KERNEL_SMALL_BYTES];
-    int rc = -EINTR;
-
-    for (int tries = 0; rc == -EINTR && tries < 5; tries++) {
-        struct nlmsghdr *m = kernel_message(mem, type, NLM_F_DUMP);
-        struct rtmsg *r = mnl_nlmsg_put_extra_header(m, sizeof(*r));
-
-        r->rtm_family = AF_INET;
-        if (type == RTM_GETROUTE)
-            d->ways->route_count = 0;
-        else
-            d->ways->rule_count = 0;
-        rc = kernel_ask(route, m, fn, d);
+        if (i > 0 && d->devices[i] == d->devices[i - 1])
+            d->ways->routes[i].device = d->ways->routes[i - 1].device;
+        else if (l != NULL) /* else gone since */
+            d->ways->routes[i].device = arena_strdup(d->arena, l->name);
     }
-    return rc == -EINTR ? 0 : rc; /* still moving: the next comparison sees it */
+    links_deinit(&links);
+    return rc;
 }
 
-int ways_dump(struct kernel *route, struct ways *ret, struct arena *a, struct err *e)
+int ways_dump(struct nl *route, struct ways *ret, struct arena *a, struct err *e)
 {
+    const struct rtmsg routes = { .rtm_family = AF_INET };
+    const struct fib_rule_hdr rules = { .family = AF_INET };
     struct ways w = { NULL };
     struct dump d = { .arena = a, .ways = &w };
-    int rc = dump_of(route, RTM_GETROUTE, on_route, &d);
+    struct nl_request r;
+    int rc;
 
+    (void)nl_request(&r, RTM_GETROUTE, NLM_F_DUMP, &routes, sizeof(routes));
+    rc = nl_ask(route, &r, on_route, &d, e);
+    if (rc == 0) {
+        (void)nl_request(&r, RTM_GETRULE, NLM_F_DUMP, &rules, sizeof(rules));
+        rc = nl_ask(route, &r, on_rule, &d, e);
+    }
     if (rc == 0)
-        rc = dump_of(route, RTM_GETRULE, on_rule, &d);
+        rc = name_devices(route, &d, e);
     if (rc < 0)
-        return err_errno(e, -rc, "list routes");
-    for (size_t i = 0; i < w.route_count; i++)
-        w.routes[i].device = i > 0 && d.devices[i] == d.devices[i - 1]
-                                 ? w.routes[i - 1].device
-                                 : name_of(route, d.devices[i], a);
+        return err_wrap(e, rc, "list routes");
     ways_sort(&w);
     *ret = w;
     return 0;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "agentd/net/differences.h"
-#include "agentd/net/kernel.h"
+#include "agentd/net/nl.h"
 #include "common/ip.h"
 
 struct way {
@@ -35,10 +35,10 @@ struct ways {
 void ways_sort(struct ways *w);
 /* Makes was into want (was NULL: nothing is there), new ones before old ones go. Routes that exist
  * already and those that are gone already are fine. */
-int ways_change(struct kernel *route, const struct ways *was, const struct ways *want,
+int ways_change(struct nl *route, const struct ways *was, const struct ways *want,
                 struct err *e) MUST_CHECK;
 /* What the kernel has; memory in a. */
-int ways_dump(struct kernel *route, struct ways *ret, struct arena *a, struct err *e) MUST_CHECK;
+int ways_dump(struct nl *route, struct ways *ret, struct arena *a, struct err *e) MUST_CHECK;
 void ways_compare(const struct ways *want, const struct ways *have, struct differences *d);
 
 #endif

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "agentd/net/balancer.h"
-#include "agentd/net/kernel.h"
+#include "agentd/net/netns.h"
 #include "common/assert.h"
 #include "common/clock.h"
 
@@ -133,7 +133,7 @@ int main(void)
         if (all[i]->probe(&e) < 0)
             (void)printf("%-9s not here: %s\n", all[i]->name, e.message);
         else
-            rc = kernel_scratch(in_router, (void *)(uintptr_t)all[i], &e);
+            rc = netns_scratch(in_router, (void *)(uintptr_t)all[i], &e);
     }
     if (rc < 0)
         (void)fprintf(stderr, "%s\n", e.message);

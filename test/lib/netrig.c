@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agentd/net/kernel.h"
+#include "agentd/net/netns.h"
 #include "common/assert.h"
 
 extern char **environ;
@@ -221,7 +221,7 @@ static void serve_in(struct netrig *r, int ns, const char *name)
         struct binding b = { .tcp = tcp };
         struct served s = { .tcp = tcp, .listening = tcp };
 
-        ASSERT(kernel_inside(ns, bind_in, &b, NULL) == 0);
+        ASSERT(netns_inside(ns, bind_in, &b, NULL) == 0);
         s.fd = b.fd;
         (void)snprintf(s.name, sizeof(s.name), "%s", name);
         serve(r, &s);
@@ -338,7 +338,7 @@ struct ingress *netrig_ingress(struct netrig *r, int host)
     struct err e = { 0 };
 
     if (r->host[host].ingress == NULL &&
-        kernel_inside(r->host[host].ns, open_ingress, &r->host[host].ingress, &e) < 0) {
+        netns_inside(r->host[host].ns, open_ingress, &r->host[host].ingress, &e) < 0) {
         (void)fprintf(stderr, "netrig: %s\n", e.message);
         abort();
     }
@@ -545,7 +545,7 @@ const char *netrig_try(struct netrig *r)
         rc = r->ops->apply(r->host[i].balancer, netrig_plan(r, i), &e);
         if (rc == 0 && r->port_count > 0) {
             (void)netrig_ingress(r, i);
-            rc = kernel_inside(r->host[i].ns, apply_ingress, &a, &e);
+            rc = netns_inside(r->host[i].ns, apply_ingress, &a, &e);
         }
     }
     (void)snprintf(r->problem, sizeof(r->problem), "%s", rc < 0 ? err_message(&e, rc) : "");
@@ -634,7 +634,7 @@ int netrig_connect(struct netrig *r, struct netrig_call call)
     CLEANUP_CLOSE int ns = netrig_ns(r, call.who);
     struct connecting c = { .call = call };
 
-    ASSERT(kernel_inside(ns, connect_in, &c, NULL) == 0);
+    ASSERT(netns_inside(ns, connect_in, &c, NULL) == 0);
     return c.fd;
 }
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "agentd/net/health.h"
-#include "agentd/net/kernel.h"
+#include "agentd/net/netns.h"
 #include "agentd/net/nft_model.h"
 #include "test/lib/ingress_cases.h"
 
@@ -64,7 +64,7 @@ START_TEST(port_in_use)
     struct err e = { 0 };
     int fd, other;
 
-    ck_assert_int_eq(kernel_inside(host, listen_in, &fd, NULL), 0);
+    ck_assert_int_eq(netns_inside(host, listen_in, &fd, NULL), 0);
     netrig_task(r, 1, 11, PLAN_UP);
     netrig_port(r, (struct plan_port){ .published = 8080, .target = 80 }, 0);
     netrig_port(r, (struct plan_port){ .published = 8081, .target = 80 }, 0);
@@ -87,7 +87,7 @@ START_TEST(port_in_use)
     ck_assert_str_eq(ingress_problem(netrig_ingress(r, 1)), "");
     ck_assert_str_ne(
         netrig_ask(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8080, 0 }), "");
-    ck_assert_int_lt(kernel_inside(host, listen_in, &fd, NULL), 0);
+    ck_assert_int_lt(netns_inside(host, listen_in, &fd, NULL), 0);
     close(fd);
     netrig_free(r);
 }
@@ -183,7 +183,7 @@ START_TEST(health)
 {
     struct err e = { 0 };
 
-    ck_assert_msg(kernel_scratch(in_scratch, NULL, &e) == 0, "%s", e.message);
+    ck_assert_msg(netns_scratch(in_scratch, NULL, &e) == 0, "%s", e.message);
 }
 END_TEST
 
