@@ -175,6 +175,20 @@ cluster_up() {
 # All N are voters, says manager 1. (Listed as reachable is a learner too.)
 cluster_has() { [ "$(ctl 1 info 2>/dev/null | grep -cE ' (leader|voter)( |,|$)')" -eq "$1" ]; }
 
+# Only the residents are left, says manager N. A join that was cut off may have left a manager behind.
+residents='' # node ids
+forget_visitors() { # N
+    local rest
+    rest=$(ctl "$1" node ls -q 2>/dev/null) && [ -n "$rest" ] || return 1
+    rest=$(grep -vxF "$residents" <<<"$rest")
+    [ -n "$rest" ] || return 0
+    # shellcheck disable=SC2086
+    ctl "$1" node demote $rest >/dev/null 2>&1
+    # shellcheck disable=SC2086
+    ctl "$1" node rm --force $rest >/dev/null 2>&1
+    return 1
+}
+
 # The manager that says of itself that it leads.
 leader() {
     local n

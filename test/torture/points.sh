@@ -90,20 +90,6 @@ leave_at_last() {
     ctl 4 info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null | grep -q inactive
 }
 
-# Only the first three are left, says manager 1.
-forget_visitors() {
-    local rest
-    revive 1 2 3
-    rest=$(ctl 1 node ls -q 2>/dev/null) && [ -n "$rest" ] || return 1
-    rest=$(grep -vxF "$residents" <<<"$rest")
-    [ -n "$rest" ] || return 0
-    # shellcheck disable=SC2086
-    ctl 1 node demote $rest >/dev/null 2>&1 # a join that was cut off may have left a manager
-    # shellcheck disable=SC2086
-    ctl 1 node rm --force $rest >/dev/null 2>&1
-    return 1
-}
-
 # A fourth manager comes and goes. It needs the others' majority, so they are looked after meanwhile.
 visit() { # POINT
     local joining
@@ -122,7 +108,8 @@ visit() { # POINT
     revive 4
     manager_kill 4 KILL
     rm -rf "$W/m4" "$W/m4.journal"
-    wait_for 60 forget_visitors || problem "m4 cannot be removed"
+    forget() { revive 1 2 3; forget_visitors 1; }
+    wait_for 60 forget || problem "m4 cannot be removed"
     [ $deaths -gt 0 ] || watch 3 1 2 3
 }
 

@@ -12,6 +12,7 @@ BIN=${SKEP_BUILD:-$(cd "$here/../.." && pwd)/build/release}
 RANDOM=$((seed % 32768))
 small=$((seed % 3 + 1)) # the member with a disk of its own
 problems=() cuts=0 filled=0
+visitor='' # joined: m4 runs and asked to be a member; gone: it may still be one
 declare -A count=()
 
 problem() {
@@ -86,6 +87,34 @@ fault_fill() {
     note fill "m$small"
 }
 
+# A fourth member, which joins and leaves or vanishes: changes of membership under all the rest. While a
+# dead one is still counted, all the others are needed; an operator removes it.
+fault_member() {
+    case $visitor in
+    '')
+        manager_dirs 4
+        start 4
+        wait_for 10 manager_serves 4 || return
+        ctl 4 swarm join --token "$token" --advertise-addr "$NET.4" "$NET.1:2377" "$NET.2:2377" "$NET.3:2377" \
+            >/dev/null 2>&1 &
+        visitor=joined
+        note join
+        ;;
+    joined)
+        [ $((RANDOM % 2)) -eq 0 ] || timeout 3 "$BIN/ctl" --host "unix://$W/m4/run/control.sock" swarm leave --force >/dev/null 2>&1
+        visitor_end
+        note leave
+        ;;
+    gone) timeout 5 bash -c "$(declare -f forget_visitors ctl); BIN=$BIN W=$W residents='$residents' forget_visitors $((RANDOM % 3 + 1))" && visitor='' ;;
+    esac
+}
+
+visitor_end() {
+    manager_kill 4 KILL
+    rm -rf "$W/m4" "$W/m4.journal"
+    visitor=gone
+}
+
 heal_net() {
     [ $cuts -eq 0 ] || net_heal
     cuts=0
@@ -109,8 +138,8 @@ heal_member() {
 # A member that ended by itself has a bug, or was told to by a failure point.
 look_for_deaths() {
     local n
-    for n in 1 2 3; do
-        [ "${state[$n]}" = up ] && ! manager_runs "$n" || continue
+    for n in 1 2 3 4; do
+        [ "${state[$n]:-dead}" = up ] && ! manager_runs "$n" || continue
         manager_wait "$n"
         [ -n "${TORTURE_FAILPOINTS:-}" ] && [ "$exit_status" -eq 137 ] ||
             problem "m$n ended by itself with $exit_status: $(tail -n 1 "$W/m$n.log")"
@@ -120,7 +149,8 @@ look_for_deaths() {
 step() {
     local n=$((RANDOM % 3 + 1)) other
     other=$((n % 3 + 1))
-    case $((RANDOM % 24)) in
+    case $((RANDOM % 27)) in
+    24 | 25 | 26) fault_member ;;
     0 | 1) fault_kill $n ;;
     2) fault_kill $n $other ;;
     3) fault_kill 1 2 3 ;;
@@ -152,6 +182,8 @@ finish() {
     heal_disk
     for n in 1 2 3; do heal_member $n; done
     clients_wait
+    [ "$visitor" != joined ] || visitor_end
+    [ -z "$visitor" ] || wait_for 60 forget_visitors 1 || problem "the fourth member cannot be removed"
     # shellcheck disable=SC2046
     "$BIN/torture/client" final $(sockets 3) >"$W/history0" 2>>"$W/client.log" ||
         problem "no recovery: $(tail -n 1 "$W/client.log")"
@@ -168,6 +200,9 @@ finish() {
 
 manager_disk $small 160
 cluster_up 3
+host_up 4
+residents=$(ctl 1 node ls -q)
+token=$(ctl 1 swarm join-token -q manager)
 intervals=(50 300 2000)
 ctl 1 swarm update --snapshot-interval "${intervals[RANDOM % 3]}" >/dev/null || die "no snapshot interval"
 # shellcheck disable=SC2046
