@@ -72,3 +72,62 @@ lost() {
     shift
     comm -23 <(grep -E "^($(tr ' ' '|' <<<"$*")) " <<<"$before") <(containers "$@")
 }
+
+# ---- networks ---------------------------------------------------------------------------------------
+
+# A web server that answers with its task's slot and container; ends at once when told to.
+# shellcheck disable=SC2016
+SERVE='mkdir -p /tmp/w; echo $SLOT $HOSTNAME >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w'
+
+# web NAME REPLICAS [FLAGS...]: a service of such servers, waiting for its tasks.
+web() {
+    local name=$1 replicas=$2
+    shift 2
+    ctl service create -q --name "$name" --replicas "$replicas" --stop-grace-period 2s --env 'SLOT={{.Task.Slot}}' \
+        --update-monitor 1s "$@" busybox sh -c "$SERVE"
+}
+
+# task_on SERVICE HOST: the container of one of its tasks there.
+task_on() { lab docker "$2" ps -q --no-trunc --filter "label=com.docker.swarm.service.name=$1" | head -n 1; }
+# in_task SERVICE HOST CMD...: inside it.
+in_task() {
+    local id
+    id=$(task_on "$1" "$2") && [ -n "$id" ] || { echo "no task of $1 on $2"; return 1; }
+    shift
+    lab docker "$1" exec "$id" "${@:2}"
+}
+# hosts_of SERVICE: where its tasks run, once each.
+hosts_of() { running "$1" | sort -u; }
+
+# fetch HOST ADDRESS[:PORT] TIMES: from a host, the answers with their counts.
+fetch() { lab exec "$1" sh -c "for i in \$(seq $3); do curl -s -m 3 http://$2/ || echo failed; done" | sort | uniq -c; }
+# slots N: the text on stdin has answers of N different slots and none that failed.
+slots() {
+    local text
+    text=$(cat)
+    echo "$text"
+    ! grep -q failed <<<"$text" && [ "$(awk '{ print $2 }' <<<"$text" | sort -u | grep -c '^[0-9]')" -eq "$1" ]
+}
+host_address() { lab exec "$1" ip -4 -o addr show eth0 | awk '{ sub("/.*", "", $4); print $4 }'; }
+vip_of() { ctl service inspect --format '{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}' "$1" | awk -v n="${2:-1}" '{ sub("/.*", "", $n); print $n }'; }
+
+# load_start NAME HOST TARGET... and load_end NAME: requests without pause from a host; load_end prints what
+# became of them and fails if any failed.
+load_start() {
+    local name=$1 host=$2
+    shift 2
+    touch "/tmp/skep-load.$name.$$"
+    lab exec "$host" "${SKEP_BUILD:-$here/../../build/release}/http_load" -c 4 -t 300 -s "/tmp/skep-load.$name.$$" "$@" \
+        >"/tmp/skep-load.$name.$$.out" 2>&1 &
+    eval "load_pid_$name=$!"
+    sleep 1
+}
+load_end() {
+    local var=load_pid_$1 rc
+    rm -f "/tmp/skep-load.$1.$$"
+    wait "${!var}"
+    rc=$?
+    cat "/tmp/skep-load.$1.$$.out"
+    rm -f "/tmp/skep-load.$1.$$.out"
+    return $rc
+}
