@@ -81,6 +81,8 @@ untouched() {
 }
 logs_say() { ctl service logs --tail 1 "$1" | grep -q "$2"; }
 
+three_answer() { slots 3 < <("$@"); }
+
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -114,6 +116,29 @@ say "And back"
 run ctl service rollback hello
 within 60 "10 tasks run" tasks_run hello 10
 within 10 "they run the old version again" logs_say hello 'hello from'
+
+say "Two services on a network of their own find each other by name, from any host"
+run ctl network create back
+run ctl service create --name web --replicas 3 --network back --publish 8080:80 --stop-grace-period 2s --update-monitor 1s \
+    --env 'SLOT={{.Task.Slot}}' busybox sh -c "$SERVE"
+run ctl service create --name shell --mode global --network back --stop-grace-period 1s --update-monitor 1s busybox sleep 3600
+for h in m1 w2; do
+    echo "${dim}\$ wget -O - http://web/     (in a task on $h, 12 times)${off}"
+    by_name() { in_task shell "$1" sh -c 'for i in $(seq 12); do wget -q -T 3 -O - http://web/ || echo failed; done' | sort | uniq -c; }
+    within 10 "every replica answers" three_answer by_name $h
+done
+
+say "Any node answers a published port"
+for h in m1 m2 w1; do
+    address=$(host_address $h)
+    echo "${dim}\$ curl http://$address:8080/     (from a client outside, 12 times)${off}"
+    from_client() { fetch client "$1:8080" 12; }
+    within 10 "every replica answers through $h" three_answer from_client "$address"
+done
+run ctl network inspect -v --format '{{json .Services}}' back
+run ctl net check
+run ctl service rm web shell
+within 30 "the network is free" ctl network rm back
 
 say "A worker loses power: its tasks move, the others do not notice"
 others=$(engines_but w2)
