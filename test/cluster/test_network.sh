@@ -25,7 +25,7 @@ before=$(residue)
 
 check "create a network" ctl network create --attachable back
 says "it has a subnet of the pool" '10\.[0-9]+\.[0-9]+\.0/20' ctl network inspect --format '{{range .IPAM.Config}}{{.Subnet}}{{end}}' back
-check "3 replicas of web, spread" web web 3 --network back --env WHO=web --placement-pref spread=node.id
+check "3 replicas of web" web web 3 --network back
 check "a client task on every node" ctl service create -q --name shell --mode global --network name=back,alias=console \
     --stop-grace-period 1s busybox sleep 3600
 vip=$(vip_of web)
@@ -49,7 +49,7 @@ says "the gateway is the default route" "default via 10\." in_task shell w1 ip r
 
 check "dnsrr" web plain 2 --network back --endpoint-mode dnsrr
 check "its name has the addresses of its tasks" name_count shell w1 plain 2
-check "no task, no name: scale to 0" ctl service scale -q plain=0
+check "no task, no name: scale to 0" ctl service scale plain=0
 name_gone() { [ -z "$(names shell w1 plain)" ]; }
 eventually 10 "the name has gone" name_gone
 
@@ -60,7 +60,7 @@ for a in 10.77.0.11 10.77.0.101 10.77.0.102; do
     check "client gets an answer from $a:8080" slots 1 < <(fetch client $a:8080 3)
 done
 check "localhost answers, too" slots 1 < <(fetch w2 127.0.0.1:8080 3)
-check "scale to 4" ctl service scale -q door=4
+check "scale to 4" ctl service scale door=4
 check "update: anywhere" ctl service update -q --constraint-rm node.hostname==m1 --update-parallelism 0 door
 check "the answers come from all four" slots 4 < <(fetch client 10.77.0.102:8080 24)
 check "UDP" ctl service create -q --name echo --publish 9090:9090/udp --constraint node.hostname==w1 --stop-grace-period 1s \

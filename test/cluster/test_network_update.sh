@@ -22,9 +22,9 @@ check "0 failed requests during the drain" load_end drain
 check "activate w1" ctl node update --availability active w1
 # shellcheck disable=SC2086
 load_start scale client $targets
-check "scale down" ctl service scale -q web=2
+check "scale down" ctl service scale web=2
 sleep 3
-check "scale up" ctl service scale -q web=5
+check "scale up" ctl service scale web=5
 check "0 failed requests while scaling" load_end scale
 check "remove it" ctl service rm web
 eventually 30 "no container is left" no_containers

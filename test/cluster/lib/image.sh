@@ -1,5 +1,6 @@
-# Images. busybox:latest is put together from Debian's busybox-static as an image archive, with fixed
-# times and order, so that every engine gives it the same id; nothing is fetched from anywhere.
+# Images. busybox:latest is put together from Debian's busybox-static as an image archive (with the C
+# that a static program, too, needs to look names up), with fixed times and order, so that every engine gives it
+# the same id; nothing is fetched from anywhere.
 
 # image_busybox FILE: writes the archive.
 image_busybox() {
@@ -15,6 +16,8 @@ image_busybox() {
     echo 'root:x:0:0:root:/root:/bin/sh' >"$dir/fs/etc/passwd"
     echo 'nobody:x:65534:65534:nobody:/:/bin/false' >>"$dir/fs/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$dir/fs/etc/group"
+    echo 'hosts: files dns' >"$dir/fs/etc/nsswitch.conf"
+    image_libc "$dir/fs"
     image_tar "$dir/layer.tar" "$dir/fs" .
     layer=$(sha256sum "$dir/layer.tar" | cut -d ' ' -f 1)
     arch=$(dpkg --print-architecture)
@@ -27,6 +30,15 @@ JSON
     echo '[{"Config":"config.json","RepoTags":["busybox:latest"],"Layers":["layer.tar"]}]' >"$dir/manifest.json"
     image_tar "$1" "$dir" manifest.json config.json layer.tar
     rm -rf "$dir"
+}
+
+# image_libc ROOT: the C library and its loader, where this machine has them.
+image_libc() {
+    local lib
+    for lib in $(ldd /bin/ls | grep -oE '/[^ ]*/(libc\.so\.6|ld-linux[^ ]*)') /lib/*-linux-gnu*/libresolv.so.2; do
+        mkdir -p "$1$(dirname "$lib")"
+        cp -L "$lib" "$1$lib"
+    done
 }
 
 # image_tar OUT FOLDER NAME...
