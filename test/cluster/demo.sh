@@ -124,7 +124,7 @@ run ctl service create --name web --replicas 3 --network back --publish 8080:80 
 run ctl service create --name shell --mode global --network back --stop-grace-period 1s --update-monitor 1s busybox sleep 3600
 for h in m1 w2; do
     echo "${dim}\$ wget -O - http://web/     (in a task on $h, 12 times)${off}"
-    by_name() { in_task shell "$1" sh -c 'for i in $(seq 12); do wget -q -T 3 -O - http://web/ || echo failed; done' | sort | uniq -c; }
+    by_name() { in_task shell "$1" sh -c 'for i in $(seq 12); do /bin/wget -q -T 3 -O - http://web/ || echo failed; done' | sort | uniq -c; }
     within 10 "every replica answers" three_answer by_name $h
 done
 

@@ -9,8 +9,8 @@ check "a lab" lab up -m 1 -w 3
 
 check "a network" ctl network create back
 check "web on the workers" web web 6 --network back --publish 8080:80 --constraint node.role==worker
-check "a client task" ctl service create -q --name shell --network back --constraint node.hostname==m1 --stop-grace-period 1s busybox sleep 3600
-ask() { in_task shell m1 sh -c "for i in \$(seq $1); do wget -q -T 2 -O - http://web/ || echo failed; done" | sort | uniq -c; }
+check "a client task" ctl service create -q --wait-timeout 40s --name shell --network back --constraint node.hostname==m1 --stop-grace-period 1s busybox sleep 3600
+ask() { in_task shell m1 sh -c "for i in \$(seq $1); do /bin/wget -q -T 2 -O - http://web/ || echo failed; done" | sort | uniq -c; }
 all_answer() { slots "$1" < <(ask 24) && slots "$1" < <(fetch client 10.77.0.11:8080 24); }
 check "all six answer" all_answer 6
 

@@ -41,7 +41,7 @@ check "more tasks than it has addresses" ctl service create -d --name many --rep
 some_run() { [ "$(running many | wc -l)" -ge 3 ]; }
 eventually 30 "as many run as there are addresses" some_run
 says "the others say why they wait" "address" ctl service ps --no-trunc --format '{{.CurrentState}} {{.Error}}' many
-check "scale down: room again" ctl service scale many=2
+check "scale down: room again" ctl service scale --wait-timeout 40s many=2
 check "remove" ctl service rm many
 eventually 30 "no container is left" no_containers
 eventually 10 "remove the networks" ctl network rm mine tiny

@@ -83,7 +83,7 @@ SERVE='mkdir -p /tmp/w; echo $SLOT $HOSTNAME >/tmp/w/index.html; exec httpd -f -
 web() {
     local name=$1 replicas=$2
     shift 2
-    ctl service create -q --name "$name" --replicas "$replicas" --stop-grace-period 2s --env 'SLOT={{.Task.Slot}}' \
+    ctl service create -q --wait-timeout 40s --name "$name" --replicas "$replicas" --stop-grace-period 2s --env 'SLOT={{.Task.Slot}}' \
         --update-monitor 1s "$@" busybox sh -c "$SERVE"
 }
 

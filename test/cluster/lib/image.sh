@@ -13,6 +13,7 @@ image_busybox() {
         [ "$tool" = busybox ] || ln -s busybox "$dir/fs/bin/$tool"
     done
     rm "$dir/fs/bin/wget" && cp "$SKEP_BUILD/wget" "$dir/fs/bin/wget" # busybox's cannot look names up
+    cp "$SKEP_BUILD/udp_echo" "$dir/fs/bin/udp_echo"
     ln -s bin "$dir/fs/sbin"
     echo 'root:x:0:0:root:/root:/bin/sh' >"$dir/fs/etc/passwd"
     echo 'nobody:x:65534:65534:nobody:/:/bin/false' >>"$dir/fs/etc/passwd"
