@@ -124,15 +124,21 @@ static int no_cover(struct raft_disk *d, uint64_t index, const struct raft_loade
                    disk_path(d->disk), index, WAL_REMEDY);
 }
 
-/* The snapshot is newer than the log, or of another history: the log starts again behind it. */
+/* The snapshot is newer than the log, or of another history: the log starts again behind it. A
+ * snapshot of the own state may be durable before the write that began its term: whoever died in
+ * between goes on in that term. No vote of it is forgotten, since a vote leaves after the term is
+ * durable. */
 static int replace_log(struct raft_disk *d, struct replay *r, const struct raft_snapshot_meta *s,
                        struct err *e)
 {
+    struct raft_hard_state h = wal_state(d->wal)->hard_state;
     struct wal_batch b = { .installed = s };
 
-    if (s->term > wal_state(d->wal)->hard_state.term)
-        return err_set(e, ERR_CORRUPT, "%s: snapshot %" PRIu64 " is of a term never reached",
-                       disk_path(d->disk), s->index);
+    if (s->term > h.term) {
+        h.term = s->term;
+        h.vote = RAFT_NONE;
+        b.hard_state = &h;
+    }
     cut(r, 0);
     if (d->read_only)
         return 0;

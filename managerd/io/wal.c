@@ -560,6 +560,10 @@ int wal_open(const struct wal_options *o, const struct wal_replay *replay, struc
     memcpy(w->cluster_id, o->cluster_id, strlen(o->cluster_id));
     memcpy(w->node_id, o->node_id, strlen(o->node_id));
     int rc = wal_load(w, replay, e);
+    /* An earlier start may have died with its segment's name not yet on the disk. It has to be
+     * before the next one is made: a gap would hide what lies before it. */
+    if (rc == 0 && !o->read_only)
+        rc = disk_sync_dir(w->o.disk, e);
     if (rc == 0 && !o->read_only)
         rc = find_reserve(w, e);
     if (rc == 0 && !o->read_only) {

@@ -86,6 +86,7 @@ static const struct fit_case {
     { "a snapshot at the log's end", 9, { 9, 0 }, 1, 6, 9 },
     { "a snapshot beyond the log replaces it", 9, { 50, 0 }, 1, 0, 0 },
     { "a snapshot of another history replaces it", 9, { 6, 0 }, 2, 0, 0 },
+    { "the own state may be durable before its term is", 9, { 12, 0 }, 3, 0, 0 },
 };
 
 START_TEST(log_and_snapshot_fit)
@@ -109,6 +110,7 @@ START_TEST(log_and_snapshot_fit)
         ck_assert_msg(newest == 0 || l.snapshot->index == newest, "%s", t->why);
         ck_assert(!l.moved);
         ck_assert_uint_eq(l.hard_state.incarnation, 77);
+        ck_assert_msg(l.hard_state.term == MAX((uint64_t)2, t->snapshot_term), "%s", t->why);
         raft_loaded_deinit(&l);
         raft_disk_close(d);
     }

@@ -148,6 +148,37 @@ START_TEST(kill_at_every_call)
 }
 END_TEST
 
+/* Starts that die of a failed sync of the directory, one after another, before the power goes: the
+ * names of their segments may be lost and kept in any combination, but never so that a gap hides
+ * what was promised before it. */
+START_TEST(failed_starts_leave_no_gap)
+{
+    static struct wal_model m;
+
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct prng p, cut;
+
+        prng_init(&p, seed);
+        prng_init(&cut, 1000 + seed);
+        wal_model_init(&m, SEGMENT, true);
+        expect_recovery(&m, "first start", (unsigned)seed);
+        for (int i = 0; i < 8; i++)
+            ck_assert_int_eq(wal_model_random(&m, &p), 0);
+        wal_model_close(&m);
+        for (int i = 0; i < 3; i++) {
+            crash_disk_fail_op(m.crash, DISK_SYNC_DIR, 1 + (unsigned)prng_below(&cut, 2), EIO,
+                               false);
+            if (wal_model_open(&m, NULL) == 0)
+                ck_assert_ptr_null(wal_model_check(&m));
+            wal_model_close(&m);
+        }
+        crash_disk_power_cut(m.crash, m.dir, &cut, true);
+        expect_recovery(&m, "after failed starts", (unsigned)seed);
+        wal_model_deinit(&m);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const char *more = getenv("SKEP_CRASH_SEEDS");
@@ -161,6 +192,7 @@ int main(void)
     tcase_add_loop_test(tc, power_cut_at_every_call, 0,
                         more != NULL ? (int)strtol(more, NULL, 10) : 4);
     tcase_add_test(tc, kill_at_every_call);
+    tcase_add_test(tc, failed_starts_leave_no_gap);
     suite_add_tcase(s, tc);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -11,16 +11,10 @@
 #include <string.h>
 
 #include "common/assert.h"
+#include "managerd/io/wal_format.h"
 #include "test/sim/link/link.h"
 
-enum {
-    NAMES_MAX = 256,
-    CHANGES_MAX = 1024,
-    OPEN_MAX = 64,
-    SECTOR = 512,
-    DIRS_MAX = 64,
-    MARK_BYTES_MAX = 128
-};
+enum { NAMES_MAX = 256, CHANGES_MAX = 1024, OPEN_MAX = 64, SECTOR = 512, DIRS_MAX = 64 };
 
 struct image {
     uint8_t *bytes;
@@ -397,25 +391,31 @@ uint32_t link_dir_count(const struct link_dir *d, const char *start)
     return count;
 }
 
-/* More than the end of a mark that the sector cuts. */
-static bool anything_behind(const struct image *m, uint64_t at)
+/* Whether something behind a sector of the log says that what was in it had been promised. */
+static bool vouched_for(const char *name, const struct image *m, uint64_t sector, uint64_t end)
 {
-    for (at += MARK_BYTES_MAX; at < m->size; at++) {
-        if (m->bytes[at] != 0)
+    struct wal_record r;
+
+    if (strncmp(name, "wal-", 4) != 0)
+        return true;
+    for (uint64_t at = end; at + WAL_RECORD_HEADER_BYTES <= m->size; at += WAL_RECORD_ALIGN) {
+        if (wal_record_intact(m->bytes + at, (size_t)(m->size - at), &r) && r.durable > sector &&
+            r.durable <= at)
             return true;
     }
     return false;
 }
 
-/* A whole sector only in front of others: with the last one goes, unnoticed, what vouches for it,
- * and nobody could tell that from a write that was never made. */
-static void rot(struct link_dir *d, struct file *f, char *text, size_t size)
+/* The log's last sector is not lost: with it goes, unnoticed, what vouches for it, and nobody could
+ * tell that from a write that was never made. */
+static void rot(struct link_dir *d, const struct name *name, char *text, size_t size)
 {
+    struct file *f = name->file;
     uint64_t at = prng_below(d->prng, f->now.size), sector = at / SECTOR * SECTOR;
     size_t part = (size_t)MIN(f->now.size - sector, (uint64_t)SECTOR);
     uint64_t other = prng_below(d->prng, f->now.size - part + 1) / SECTOR * SECTOR;
 
-    switch (anything_behind(&f->now, sector + part) ? prng_below(d->prng, 4) : 2) {
+    switch (vouched_for(name->name, &f->now, sector, sector + part) ? prng_below(d->prng, 4) : 2) {
     case 0: /* a write that never happened */
         memset(f->now.bytes + sector, 0, part);
         (void)snprintf(text, size, "sector at %llu lost", (unsigned long long)sector);
@@ -443,7 +443,7 @@ bool link_dir_rot(struct link_dir *d, char *text, size_t size)
         if (d->now.list[at].file->now.size == 0)
             continue;
         used = snprintf(text, size, "%s: ", d->now.list[at].name);
-        rot(d, d->now.list[at].file, text + used, size - (size_t)used);
+        rot(d, &d->now.list[at], text + used, size - (size_t)used);
         return true;
     }
     return false;
