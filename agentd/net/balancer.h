@@ -34,6 +34,10 @@ struct balancer_ops {
      * with what it programmed before. An error leaves the old state or the new one, and is tried
      * again by the next call. */
     int (*apply)(struct balancer *b, const struct net_plan *p, struct err *e);
+    /* To be called soon after an apply: forgets what the kernel remembers of connections to
+     * backends that are gone. Apart from it because it reads all connections of the host, some 10
+     * ms however few they are. NULL: there is nothing to do. */
+    int (*settle)(struct balancer *b, struct err *e);
     /* Compares with the kernel itself; says what differs. repair: and mends it. */
     int (*check)(struct balancer *b, const struct net_plan *p, bool repair, struct differences *d,
                  struct err *e);

@@ -87,12 +87,12 @@ static const struct ways *standing(struct balancer *b, struct arena *a)
 
 static int forget_stale(struct balancer *b, struct err *e)
 {
+    if (!b->purge || b->flows == NULL)
+        return 0;
     struct flows flows = *b->flows; /* the predicate takes what is not const */
     size_t count;
     int rc;
 
-    if (!b->purge)
-        return 0;
     rc = conntrack_forget(&b->netfilter, flows_stale, &flows, &count, e);
     if (rc == 0)
         b->purge = false;
@@ -120,7 +120,7 @@ static int apply(struct balancer *b, const struct net_plan *p, struct err *e)
     b->ways = rc == 0 ? ways : NULL;
     b->flows = flows;
     b->turn ^= 1;
-    return rc < 0 ? rc : forget_stale(b, e);
+    return rc;
 }
 
 static int check(struct balancer *b, const struct net_plan *p, bool repair, struct differences *d,
@@ -149,5 +149,6 @@ const struct balancer_ops balancer_nft = {
     .open = open_in,
     .close = close_all,
     .apply = apply,
+    .settle = forget_stale,
     .check = check,
 };

@@ -4,6 +4,7 @@
 
 #include "agentd/net/netns.h"
 #include "agentd/net/place.h"
+#include "common/log.h"
 
 /* Only what the links asked for, and what was sent on to them on purpose, goes out to them. */
 static const char table_text[] =
@@ -91,6 +92,7 @@ int egress_apply(struct egress *x, const struct egress_link *links, size_t count
     bool same = count == x->link_count &&
                 (count == 0 || memcmp(links, x->links, count * sizeof(*links)) == 0);
     uint32_t found = 0;
+    size_t settings_changed = 0;
     bool changed;
 
     if (same && x->known)
@@ -103,7 +105,9 @@ int egress_apply(struct egress *x, const struct egress_link *links, size_t count
     }
     int rc = program(x, true, NULL, &found, e);
     if (rc == 0)
-        rc = netns_settings(x->ns, settings, ARRAY_LEN(settings), true, NULL, e);
+        rc = netns_settings(x->ns, settings, ARRAY_LEN(settings), true, &settings_changed, e);
+    if (rc == 0 && settings_changed > 0) /* Docker does the same, and drops in FORWARD by default */
+        log_warn("net.forwarding", "setting=net.ipv4.ip_forward value=1 was=0");
     if (rc == 0)
         rc = keeper_apply(&x->table, table_text, e);
     if (rc == 0)

@@ -33,6 +33,7 @@ struct network {
     struct balancer *balancer;
     struct nl monitor;
     bool ready;       /* programmed as of `version` */
+    bool unsettled;   /* the balancer has something to forget */
     bool seen;        /* by the pass over the tables */
     uint64_t version; /* tables_network_version() */
     struct arena arena;

@@ -205,6 +205,7 @@ static int program(struct network *w, const struct net_plan *p, struct err *e)
         rc = open_balancer(w, e);
     if (rc == 0 && w->balancer != NULL)
         rc = w->net->balancer->apply(w->balancer, p, e);
+    w->unsettled = w->balancer != NULL && w->net->balancer->settle != NULL;
     if (rc == 0)
         rc = listen_dns(w, p, e);
     return rc;

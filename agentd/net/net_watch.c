@@ -201,6 +201,19 @@ static void host_check(struct net *n, uint64_t now_ms)
     describe_update(n, true);
 }
 
+static void settle(struct network *w)
+{
+    struct err e = { 0 };
+
+    if (!w->unsettled || w->balancer == NULL)
+        return;
+    w->unsettled = false;
+    if (w->net->balancer->settle(w->balancer, &e) < 0) {
+        log_warn("net.settle", "network=%s error=\"%s\" retry=yes", w->id, e.message);
+        w->unsettled = true;
+    }
+}
+
 /* After events settled, or in turn. */
 static bool is_due(uint64_t event_ms, uint64_t checked_ms, uint64_t now_ms)
 {
@@ -232,6 +245,7 @@ static void on_tick(void *ctx, uint64_t loop_ms)
 
         if (now - began > NET_TICK_BUDGET_MS)
             return; /* the rest is first in the next tick */
+        settle(w);
         if (is_due(w->event_ms, w->checked_ms, now))
             network_check(w, now);
     }

@@ -543,6 +543,8 @@ const char *netrig_try(struct netrig *r)
         struct applying a = { r, i };
 
         rc = r->ops->apply(r->host[i].balancer, netrig_plan(r, i), &e);
+        if (rc == 0 && r->ops->settle != NULL)
+            rc = r->ops->settle(r->host[i].balancer, &e);
         if (rc == 0 && r->port_count > 0) {
             (void)netrig_ingress(r, i);
             rc = netns_inside(r->host[i].ns, apply_ingress, &a, &e);
