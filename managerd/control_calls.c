@@ -59,9 +59,15 @@ static void on_read_ready(void *ctx, int rc, uint64_t index)
 static void on_applied(void *ctx, int rc, const struct err *e)
 {
     struct control_work *w = ctx;
+    struct store_result result;
     struct err why = *e;
 
     if (rc == 0) {
+        /* Asked again before the first attempt was applied: that one made the object. */
+        if (w->in->has_request_id &&
+            store_find_result(w->in->manager->store, w->in->request_id, &result) &&
+            id_valid(result.object_id))
+            w->subject.id = id_from_str(result.object_id);
         work_answer(w);
         return;
     }

@@ -107,12 +107,12 @@ static uint64_t value_of(const Skep__Service *s)
 }
 
 /* Starts a call to the client's manager. False: it was not sent. */
-static bool call(struct client *c, struct rpc_request *r, rpc_done_fn *done)
+static bool call(struct client *c, struct rpc_request *r, rpc_done_fn *done, void *ctx)
 {
     r->deadline_ms = CALL_MS;
     if (c->doing != READ)
         r->request_id = c->request_id;
-    return rpc_call_start(managers[c->manager], r, done, c, NULL) == 0;
+    return rpc_call_start(managers[c->manager], r, done, ctx, NULL) == 0;
 }
 
 static bool send_read(struct client *c, rpc_done_fn *done)
@@ -124,7 +124,7 @@ static bool send_read(struct client *c, rpc_done_fn *done)
     key_name(c->key, name);
     get.kind = SKEP__KIND__KIND_SERVICE;
     get.ref = name;
-    return call(c, &r, done);
+    return call(c, &r, done, c);
 }
 
 static bool send_cas(struct client *c, rpc_done_fn *done)
@@ -143,12 +143,12 @@ static bool send_cas(struct client *c, rpc_done_fn *done)
     update.id = c->seen->id;
     update.spec_version = c->seen->meta->spec_version;
     update.spec = c->seen->spec;
-    bool sent = call(c, &r, done);
+    bool sent = call(c, &r, done, c);
     annotations->labels = old;
     return sent;
 }
 
-static bool send_create(struct client *c, rpc_done_fn *done)
+static bool send_create(struct client *c, rpc_done_fn *done, void *ctx)
 {
     Skep__ServiceCreateRequest create = SKEP__SERVICE_CREATE_REQUEST__INIT;
     struct rpc_request r = { .method = SKEP__METHOD__METHOD_SERVICE_CREATE, .body = &create.base };
@@ -171,7 +171,7 @@ static bool send_create(struct client *c, rpc_done_fn *done)
     spec.mode_case = SKEP__SERVICE_SPEC__MODE_REPLICATED;
     spec.replicated = &none;
     create.spec = &spec;
-    return call(c, &r, done);
+    return call(c, &r, done, ctx);
 }
 
 /* ---- one operation after another ---- */
@@ -208,7 +208,7 @@ static void attempt(struct client *c)
     bool sent = false;
 
     for (size_t i = 0; i < manager_count && !sent; i++) {
-        sent = c->doing == CAS ? send_cas(c, on_change) : send_create(c, on_change);
+        sent = c->doing == CAS ? send_cas(c, on_change) : send_create(c, on_change, c);
         if (!sent)
             c->manager = (c->manager + 1) % manager_count;
     }
@@ -376,6 +376,50 @@ static void on_plain_answer(void *ctx, int rc, const Skep__Response *response, c
         fprintf(stderr, "setup: %s\n", err_message(e, rc));
 }
 
+struct twin {
+    bool done;
+    int rc;
+    char id[ID_CHARS + 1];
+    struct err e;
+};
+
+static void on_twin(void *ctx, int rc, const Skep__Response *response, const struct err *e)
+{
+    struct twin *t = ctx;
+    ProtobufCMessage *m = NULL;
+
+    t->done = true;
+    t->rc = rc;
+    t->e = *e;
+    if (rc < 0 ||
+        rpc_decode(&response->body, &skep__service_create_response__descriptor, &m, NULL) < 0)
+        return;
+    (void)snprintf(t->id, sizeof(t->id), "%s", ((Skep__ServiceCreateResponse *)m)->service->id);
+    protobuf_c_message_free_unpacked(m, NULL);
+}
+
+/* The same creation asked for twice before the first is applied: both answers name one service.
+ * (A client that had lost its connection was told that its service was removed meanwhile.) */
+static int create_twice(void)
+{
+    struct client c = { .doing = ADD, .name = "twin" };
+    struct twin twins[2] = { { 0 } };
+
+    random_bytes(c.request_id, sizeof(c.request_id));
+    for (int i = 0; i < 2; i++) {
+        if (!send_create(&c, on_twin, &twins[i]))
+            return 1;
+    }
+    while (!twins[0].done || !twins[1].done)
+        ASSERT(loop_run_once(l, 50, NULL) == 0);
+    if (twins[0].rc == 0 && twins[1].rc == 0 && strcmp(twins[0].id, twins[1].id) == 0)
+        return 0;
+    fprintf(stderr, "setup: asked twice: \"%s\" %s, \"%s\" %s\n", twins[0].id,
+            err_message(&twins[0].e, twins[0].rc), twins[1].id,
+            err_message(&twins[1].e, twins[1].rc));
+    return 1;
+}
+
 static int setup(void)
 {
     struct client *c = &clients[0];
@@ -387,7 +431,7 @@ static int setup(void)
         c->doing = ADD;
         key_name(key, c->name);
         random_bytes(c->request_id, sizeof(c->request_id));
-        while (!send_create(c, on_plain_answer)) {
+        while (!send_create(c, on_plain_answer, c)) {
             ASSERT(loop_run_once(l, 50, NULL) == 0);
             if (clock_now_ms() > until)
                 return 1;
@@ -396,7 +440,7 @@ static int setup(void)
             ASSERT(loop_run_once(l, 50, NULL) == 0);
         key += c->attempts == 0;
     }
-    return 0;
+    return create_twice();
 }
 
 /* One page of all services, through one manager, tried again until it is answered. */
