@@ -158,7 +158,7 @@ DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev
              libyaml-dev uthash-dev libnftables-dev
 DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
             docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
-            procps apache2-utils curl systemd man-db e2fsprogs qemu-system-x86 kmod iperf3
+            procps apache2-utils curl systemd man-db e2fsprogs qemu-system-x86 kmod iperf3 jq
 deps:
 	@deploy/deps.sh $(DEB_BUILD) $(DEB_TEST)
 
