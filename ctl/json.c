@@ -135,6 +135,7 @@ static json_t *node_network_json(const Skep__NodeNetwork *n)
     json_set_string(o, "Balancer", n->balancer);
     json_set_string(o, "Encryption", n->encryption);
     json_set_string(o, "Error", n->error);
+    json_set_strings(o, "Routes", n->n_routes, n->routes);
     return o;
 }
 
