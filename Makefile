@@ -57,6 +57,7 @@ BENCHES := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/bench_*.
 SIM := $(if $(wildcard test/sim/main.c),$(B)/sim)
 
 .PHONY: all demo check unit sim cluster fuzz vm bench tidy format install deps help clean
+.PHONY: FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -104,6 +105,13 @@ $(GATE): agentd/gate/gate.c agentd/worker/gate.h
 	    -Wl,--gc-sections -o $@ $<
 
 $(B)/unit/test_gate: | $(GATE)
+
+# Which source a failing seed belongs to; rewritten only when it changes.
+$(B)/gen/sim_revision.h: FORCE
+	@mkdir -p $(dir $@)
+	@echo '#define SIM_REVISION "$(shell git describe --always --dirty 2>/dev/null || echo unknown)"' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/test/sim/main.o: $(B)/gen/sim_revision.h
 
 # Comes before the libraries, so that it takes the place of what touches the world.
 SIM_LINK := $(patsubst %.c,$(B)/obj/%.o,$(wildcard test/sim/link/*.c))
