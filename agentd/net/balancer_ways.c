@@ -113,7 +113,7 @@ const struct net_plan *balancer_trial_plan(void)
     static const struct plan_backend backends[] = { { { IP_V4, { 10, 1, 2, 4 } }, false, true },
                                                     { { IP_V4, { 10, 1, 2, 5 } }, false, false } };
     static const struct plan_peer peers[] = {
-        { "other", { IP_V4, { 192, 0, 2, 2 } }, { IP_V4, { 10, 1, 2, 3 } } }
+        { "other", { IP_V4, { 192, 0, 2, 2 } }, { IP_V4, { 10, 1, 2, 3 } }, "" }
     };
     static const struct plan_endpoint endpoints[] = {
         { "task", "service", { IP_V4, { 10, 1, 2, 4 } }, { 0 }, -1, PLAN_UP }

@@ -25,6 +25,8 @@ static int open_tunnel(struct encrypt *x, struct err *e)
 
     if (rc == 0)
         rc = xfrm_probe(&x->xfrm, &other);
+    if (rc == 0)
+        rc = encrypt_esp_instance(x, ENCRYPT_INSTANCE_LEARN, &other);
     if (rc == 0) {
         x->kind = "esp";
         return 0;
@@ -55,31 +57,36 @@ struct encrypt *encrypt_new(int host_ns, struct err *e)
 
 static void secured_free(struct secured *s)
 {
-    for (unsigned slot = 0; slot < ENCRYPT_SLOTS; slot++)
+    for (unsigned slot = 0; slot < ENCRYPT_SLOTS; slot++) {
         wg_deinit(&s->wg[slot]);
+        encrypt_forget_keys(&s->known[slot]);
+    }
     xfrm_deinit(&s->esp);
     free(s->id);
     free(s);
 }
 
-static void tunnel_remove(struct encrypt *x, struct secured *s)
+static int sweep(struct encrypt *x, struct err *e)
 {
     if (strcmp(x->kind, "wireguard") == 0)
-        encrypt_wg_remove(x, s);
-    else if (strcmp(x->kind, "esp") == 0)
-        encrypt_esp_remove(x, s);
+        return encrypt_wg_sweep(x, e);
+    return strcmp(x->kind, "esp") == 0 ? encrypt_esp_sweep(x, e) : 0;
 }
 
 void encrypt_free(struct encrypt *x, bool keep)
 {
+    struct err e = { 0 };
+
     if (x == NULL)
         return;
-    for (size_t i = 0; i < x->count; i++) {
-        if (!keep)
-            tunnel_remove(x, x->items[i]);
+    for (size_t i = 0; i < x->count; i++)
         secured_free(x->items[i]);
-    }
+    x->count = 0;
     free(x->items);
+    x->items = NULL;
+    x->ending = true;
+    if (!keep && sweep(x, &e) < 0)
+        log_warn("net.encrypt", "error=\"%s\" left=yes", e.message);
     if (!keep && x->nft != NULL)
         keeper_remove(&x->table);
     keeper_deinit(&x->table);
@@ -89,6 +96,11 @@ void encrypt_free(struct encrypt *x, bool keep)
     nl_close(&x->xfrm);
     genl_close(&x->wg);
     free(x);
+}
+
+const char *encrypt_instance(const struct encrypt *x)
+{
+    return x != NULL ? x->instance : "";
 }
 
 const char *encrypt_kind(const struct encrypt *x)
@@ -106,36 +118,53 @@ static struct secured *secured_find(const struct encrypt *x, const char *id)
     return NULL;
 }
 
+const struct secured *encrypt_by_tag(const struct encrypt *x, uint32_t tag)
+{
+    for (size_t i = 0; i < x->count; i++)
+        if (encrypt_tag(x->items[i]) == tag)
+            return x->items[i];
+    return NULL;
+}
+
+/* VNI and port of a network never change; should they all the same, it begins anew. */
 static struct secured *secured_get(struct encrypt *x, const struct net_plan *p)
 {
     struct secured *s = secured_find(x, p->id);
 
-    if (s != NULL && s->vni == p->vni)
-        return s;
-    s = xcalloc(1, sizeof(*s));
-    s->id = xstrdup(p->id);
+    if (s == NULL) {
+        s = xcalloc(1, sizeof(*s));
+        s->id = xstrdup(p->id);
+        x->items = xrealloc_array(x->items, x->count + 1, sizeof(struct secured *));
+        x->items[x->count++] = s;
+    }
+    if (s->vni != p->vni || s->port != p->vxlan_port) {
+        x->swept = x->swept && s->vni == 0;
+        s->done = false;
+    }
     s->vni = p->vni;
-    x->items = xrealloc_array(x->items, x->count + 1, sizeof(struct secured *));
-    x->items[x->count++] = s;
+    s->port = p->vxlan_port;
     return s;
 }
 
 /* Everything that the wanted state is made from; equal means that nothing is to be computed. */
-static void plan_digest(const struct net_plan *p, uint8_t ret[32])
+static void plan_digest(const struct encrypt *x, const struct net_plan *p, uint8_t ret[32])
 {
     mbedtls_sha256_context c;
 
     mbedtls_sha256_init(&c);
     (void)mbedtls_sha256_starts_ret(&c, 0);
-    const uint32_t numbers[] = { p->mtu, p->vxlan_port, p->head->key_epoch,
+    const uint32_t numbers[] = { p->mtu, p->vxlan_port, p->vni, p->head->key_epoch,
                                  p->head->encryption_port };
 
     (void)mbedtls_sha256_update_ret(&c, (const void *)numbers, sizeof(numbers));
     (void)mbedtls_sha256_update_ret(&c, (const void *)&p->self_vtep, sizeof(p->self_vtep));
+    (void)mbedtls_sha256_update_ret(&c, (const void *)x->instance, sizeof(x->instance));
     for (size_t i = 0; i < p->peer_count; i++) {
         (void)mbedtls_sha256_update_ret(&c, (const void *)p->peers[i].node_id,
                                         strlen(p->peers[i].node_id) + 1);
         (void)mbedtls_sha256_update_ret(&c, (const void *)&p->peers[i].vtep, sizeof(struct ip));
+        (void)mbedtls_sha256_update_ret(&c, (const void *)p->peers[i].encryption_instance,
+                                        strlen(p->peers[i].encryption_instance) + 1);
     }
     for (size_t i = 0; i < p->head->n_keys; i++) {
         (void)mbedtls_sha256_update_ret(&c, (const void *)&p->head->keys[i]->epoch, 4);
@@ -147,53 +176,42 @@ static void plan_digest(const struct net_plan *p, uint8_t ret[32])
 
 /* ---- the table ---- */
 
-static void table_rules(const struct encrypt *x, const struct secured *s, const char *match,
-                        char *guard, char *input, size_t size)
+/* A rule of one network in each of two chains. */
+static int add_rules(const struct encrypt *x, const struct secured *s, struct buf chains[2])
 {
-    char a[ENCRYPT_DEVICE_BYTES], b[ENCRYPT_DEVICE_BYTES];
+    char match[96], a[ENCRYPT_DEVICE_BYTES], b[ENCRYPT_DEVICE_BYTES];
+    CLEANUP_FREE char *leave = NULL, *arrive = NULL;
 
-    encrypt_device(s, 0, a);
-    encrypt_device(s, 1, b);
+    (void)snprintf(match, sizeof(match), "udp sport %u udp dport %u", s->port, s->port);
+    encrypt_device(s->vni, 0, a);
+    encrypt_device(s->vni, 1, b);
     if (strcmp(x->kind, "wireguard") == 0) {
-        (void)snprintf(guard, size, "%s oifname != { \"%s\", \"%s\" } drop\n", match, a, b);
-        (void)snprintf(input, size, "%s iifname != { \"%s\", \"%s\" } drop\n", match, a, b);
+        leave = xasprintf("%s oifname != { \"%s\", \"%s\" } drop\n", match, a, b);
+        arrive = xasprintf("%s iifname != { \"%s\", \"%s\" } drop\n", match, a, b);
     } else if (strcmp(x->kind, "esp") == 0) {
-        (void)snprintf(guard, size, "%s rt ipsec missing drop\n", match);
-        (void)snprintf(input, size, "%s meta secpath missing drop\n", match);
+        leave = xasprintf("%s rt ipsec missing drop\n", match);
+        arrive = xasprintf("%s meta ipsec missing drop\n", match);
     } else {
-        (void)snprintf(guard, size, "%s drop\n", match);
-        (void)snprintf(input, size, "%s drop\n", match);
+        leave = xasprintf("%s drop\n", match);
+        arrive = xasprintf("%s drop\n", match);
     }
-}
+    int rc = buf_append_str(&chains[0], leave);
 
-/* A rule of one network in each of three chains. */
-static int add_rules(const struct encrypt *x, const struct secured *s, struct buf chains[3])
-{
-    char match[96], leave[192], arrive[192];
-
-    (void)snprintf(match, sizeof(match), "udp dport %u @th,96,24 %" PRIu32, s->vxlan_port, s->vni);
-    table_rules(x, s, match, leave, arrive, sizeof(leave));
-    int rc = buf_printf(&chains[0], "%s meta mark set 0x%08x\n", match, encrypt_mark(s));
-
-    if (rc == 0)
-        rc = buf_append_str(&chains[1], leave);
-    return rc == 0 ? buf_append_str(&chains[2], arrive) : rc;
+    return rc == 0 ? buf_append_str(&chains[1], arrive) : rc;
 }
 
 static int table_apply(struct encrypt *x, struct err *e)
 {
-    struct buf chains[3] = { BUF_INIT(ENCRYPT_TEXT_MAX), BUF_INIT(ENCRYPT_TEXT_MAX),
-                             BUF_INIT(ENCRYPT_TEXT_MAX) };
+    struct buf chains[2] = { BUF_INIT(ENCRYPT_TEXT_MAX), BUF_INIT(ENCRYPT_TEXT_MAX) };
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < x->count; i++)
         rc = add_rules(x, x->items[i], chains);
     if (rc == 0) {
         CLEANUP_FREE char *text =
-            xasprintf("chain divert { type route hook output priority mangle;\n%s}\n"
-                      "chain guard { type filter hook postrouting priority filter;\n%s}\n"
+            xasprintf("chain leave { type filter hook postrouting priority filter;\n%s}\n"
                       "chain arrive { type filter hook input priority filter - 10;\n%s}\n",
-                      buf_str(&chains[0]), buf_str(&chains[1]), buf_str(&chains[2]));
+                      buf_str(&chains[0]), buf_str(&chains[1]));
 
         rc = keeper_apply(&x->table, text, e);
     } else {
@@ -212,7 +230,7 @@ static int check_plan(const struct encrypt *x, const struct net_plan *p, struct 
         return err_set(e, ERR_UNSUPPORTED, "%s", x->why_none);
     if (p->self_vtep.family != IP_V4)
         return err_set(e, ERR_UNAVAILABLE, "encrypted networks need an IPv4 data path address");
-    if (p->head->n_keys == 0)
+    if (p->head->n_keys == 0 || p->head->encryption_port == 0)
         return err_set(e, ERR_UNAVAILABLE, "the managers have sent no keys yet");
     for (size_t i = 0; i < p->head->n_keys; i++)
         if (p->head->keys[i]->key.len != ENCRYPT_SECRET_BYTES)
@@ -252,30 +270,42 @@ static void take_plan(struct encrypt *x, const struct net_plan *p)
 
     s->here = true;
     s->plan = p;
-    s->vxlan_port = p->vxlan_port;
-    plan_digest(p, digest);
+    plan_digest(x, p, digest);
     if (memcmp(digest, s->digest, sizeof(digest)) != 0) {
         memcpy(s->digest, digest, sizeof(digest));
         s->done = false;
     }
 }
 
-/* Networks that left, devices first: what they still send meets the drop rules. */
+/* Networks that left: their VXLAN devices are gone already. */
 static void drop_absent(struct encrypt *x)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < x->count; i++) {
-        struct secured *s = x->items[i];
-
-        if (s->here) {
-            x->items[kept++] = s;
+        if (x->items[i]->here) {
+            x->items[kept++] = x->items[i];
             continue;
         }
-        tunnel_remove(x, s);
-        secured_free(s);
+        secured_free(x->items[i]);
+        x->swept = false;
     }
     x->count = kept;
+}
+
+/* After the last one the table goes too; of one that an agent before this one made nothing but its
+ * name is known. */
+static void clean(struct encrypt *x)
+{
+    struct err e = { 0 };
+
+    x->swept = sweep(x, &e) == 0;
+    if (!x->swept)
+        log_warn("net.encrypt", "error=\"%s\" next=retry", e.message);
+    if (x->count == 0) {
+        keeper_remove(&x->table);
+        keeper_deinit(&x->table);
+    }
 }
 
 static void set_problem(struct secured *s, int rc, const struct err *e)
@@ -286,22 +316,9 @@ static void set_problem(struct secured *s, int rc, const struct err *e)
     s->done = rc >= 0;
 }
 
-void encrypt_apply(struct encrypt *x, const struct net_plan *const *plans, size_t count,
-                   const char *self_node_id)
+static void secure_all(struct encrypt *x)
 {
     struct err table = { 0 };
-
-    if (x == NULL)
-        return;
-    x->self = self_node_id;
-    for (size_t i = 0; i < x->count; i++)
-        x->items[i]->here = false;
-    for (size_t i = 0; i < count; i++)
-        if (plans[i]->encrypted && plans[i]->vni != 0)
-            take_plan(x, plans[i]);
-    drop_absent(x);
-    if (x->count == 0 && x->table.text == NULL)
-        return;
     int closed = table_apply(x, &table); /* first: nothing leaves in clear */
 
     for (size_t i = 0; i < x->count; i++) {
@@ -310,10 +327,29 @@ void encrypt_apply(struct encrypt *x, const struct net_plan *const *plans, size_
 
         if (closed < 0)
             set_problem(s, closed, &table);
-        else if (!s->done)
+        else if (!s->done && s->plan != NULL)
             set_problem(s, secure(x, s, &e), &e);
         s->plan = NULL;
     }
+}
+
+void encrypt_apply(struct encrypt *x, const struct net_plan *const *plans, size_t count,
+                   bool complete, const char *self_node_id)
+{
+    if (x == NULL)
+        return;
+    x->self = self_node_id;
+    for (size_t i = 0; i < x->count; i++)
+        x->items[i]->here = false;
+    for (size_t i = 0; i < count; i++)
+        if (plans[i]->encrypted && plans[i]->vni != 0)
+            take_plan(x, plans[i]);
+    if (complete)
+        drop_absent(x);
+    if (x->count > 0)
+        secure_all(x);
+    if (complete && !x->swept)
+        clean(x);
 }
 
 const char *encrypt_problem(const struct encrypt *x, const char *network_id)

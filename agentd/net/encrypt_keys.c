@@ -76,18 +76,20 @@ int encrypt_wireguard_pair(const struct encrypt_secret *s, const char *node_id,
     return encrypt_x25519_public(ret->private_key, ret->public_key, e);
 }
 
-int encrypt_esp_key(const struct encrypt_secret *s, const struct ip *from, const struct ip *to,
-                    struct encrypt_esp *ret, struct err *e)
+int encrypt_esp_key(const struct encrypt_secret *s, const struct encrypt_end *from,
+                    const struct encrypt_end *to, struct encrypt_esp *ret, struct err *e)
 {
-    char info[192], a[IP_CHARS + 1], b[IP_CHARS + 1];
+    char info[320], a[IP_CHARS + 1], b[IP_CHARS + 1];
     uint8_t material[4 + ENCRYPT_ESP_BYTES];
     int rc;
 
-    (void)snprintf(info, sizeof(info), "skep esp %u %s %s", s->epoch, ip_format(from, a),
-                   ip_format(to, b));
+    (void)snprintf(info, sizeof(info), "skep esp %u %s %.64s %s %.64s", s->epoch,
+                   ip_format(&from->vtep, a), from->instance, ip_format(&to->vtep, b),
+                   to->instance);
     rc = derive(s, info, material, sizeof(material), e);
     if (rc == 0) {
-        memcpy(&ret->spi, material, 4);
+        ret->spi = (uint32_t)material[0] << 24 | (uint32_t)material[1] << 16 |
+                   (uint32_t)material[2] << 8 | material[3];
         ret->spi = ret->spi < ENCRYPT_SPI_MIN ? ret->spi + ENCRYPT_SPI_MIN : ret->spi;
         memcpy(ret->key, material + 4, sizeof(ret->key));
     }

@@ -35,9 +35,14 @@ struct encrypt_esp {
     uint32_t spi;
     uint8_t key[ENCRYPT_ESP_BYTES];
 };
+struct encrypt_end {
+    struct ip vtep;
+    const char *instance; /* of its IPsec state: NodeNetwork.encryption_instance */
+};
 /* What goes from one VXLAN address to another. */
-int encrypt_esp_key(const struct encrypt_secret *s, const struct ip *from, const struct ip *to,
-                    struct encrypt_esp *ret, struct err *e) MUST_CHECK;
+int encrypt_esp_key(const struct encrypt_secret *s, const struct encrypt_end *from,
+                    const struct encrypt_end *to, struct encrypt_esp *ret,
+                    struct err *e) MUST_CHECK;
 
 /* RFC 7748 §5: the public key of a private one (clamped here). */
 int encrypt_x25519_public(const uint8_t private_key[ENCRYPT_X25519_BYTES],

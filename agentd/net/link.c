@@ -44,6 +44,15 @@ static int on_vxlan(const struct nlattr *a, void *ctx)
     case IFLA_VXLAN_PORT: /* network order */
         l->port = (uint16_t)__builtin_bswap16((uint16_t)number(a));
         break;
+    case IFLA_VXLAN_PORT_RANGE:
+        if (mnl_attr_get_payload_len(a) == sizeof(struct ifla_vxlan_port_range)) {
+            const struct ifla_vxlan_port_range *range = mem;
+
+            uint16_t low = __builtin_bswap16(range->low), high = __builtin_bswap16(range->high);
+
+            l->source_port = high == low + 1 ? low : 0; /* the kernel never takes the last one */
+        }
+        break;
     case IFLA_VXLAN_LOCAL:
         if (mnl_attr_get_payload_len(a) == 4)
             l->local = ip_from_v4(mem);
@@ -247,6 +256,13 @@ void link_put_vxlan(struct nl *n, const struct link_vxlan *v, uint32_t tag)
     struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
     mnl_attr_put_u32(h, IFLA_VXLAN_ID, v->vni);
     mnl_attr_put_u16(h, IFLA_VXLAN_PORT, __builtin_bswap16(v->port));
+    if (v->same_port) {
+        const struct ifla_vxlan_port_range range = {
+            .low = __builtin_bswap16(v->port), .high = __builtin_bswap16((uint16_t)(v->port + 1))
+        };
+
+        mnl_attr_put(h, IFLA_VXLAN_PORT_RANGE, sizeof(range), &range);
+    }
     mnl_attr_put_u8(h, IFLA_VXLAN_LEARNING, 0);
     mnl_attr_put_u32(h, IFLA_VXLAN_AGEING, 0);
     if (v->local.family == IP_V4)

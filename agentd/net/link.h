@@ -22,6 +22,7 @@ struct link {
     uint16_t port;
     struct ip local;
     bool learning, df;
+    uint16_t source_port; /* 0: any of a range */
 };
 
 struct links { /* in no order */
@@ -53,6 +54,7 @@ struct link_vxlan {
     int ns; /* where the device is made; its packets stay in the socket's namespace */
     uint32_t vni, mtu;
     uint16_t port;
+    bool same_port;  /* sends from that port too */
     struct ip local; /* family 0 = by route */
     bool v6;         /* of the addresses between which packets go */
     const uint8_t *mac;

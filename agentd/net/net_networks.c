@@ -389,7 +389,7 @@ static void sync_encryption(struct net *n)
         if (p != NULL)
             plans[count++] = p;
     }
-    encrypt_apply(n->encrypt, plans, count, n->node_id);
+    encrypt_apply(n->encrypt, plans, count, tables_complete(n->tables), n->node_id);
 }
 
 /* Networks that end go first: a new one may have the VNI of an old one. */

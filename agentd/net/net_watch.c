@@ -191,6 +191,8 @@ static void host_check(struct net *n, uint64_t now_ms)
     int tunnels = rc == 0 ? encrypt_check(n->encrypt, true, &d, &e) : 0;
     count += tunnels > 0 ? (size_t)tunnels : 0;
     rc = tunnels < 0 ? tunnels : rc;
+    if (tunnels != 0)
+        networks_sync(n, false); /* makes anew what cannot be repaired */
     if (count > 0)
         told(n, &d, count, "");
     if (rc < 0) {

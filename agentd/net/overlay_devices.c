@@ -104,7 +104,7 @@ static const char *vxlan_differs(const struct link *l, const struct net_plan *p,
         return "differs: kind";
     if (l->vni != p->vni)
         return "differs: VNI";
-    if (l->port != p->vxlan_port)
+    if (l->port != p->vxlan_port || (p->encrypted && l->source_port != l->port))
         return "differs: port";
     if (!ip_equal(&l->local, local) && (local->family != 0 || !ip_is_any(&l->local)))
         return "differs: local address";
@@ -122,6 +122,7 @@ static int vxlan_make(struct overlay *o, const struct net_plan *p, const struct 
                             .vni = p->vni,
                             .mtu = p->mtu,
                             .port = p->vxlan_port,
+                            .same_port = p->encrypted,
                             .local = *local,
                             .v6 = p->self_vtep.family == IP_V6,
                             .mac = mac };

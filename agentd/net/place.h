@@ -27,6 +27,7 @@
 enum {
     PLACE_PROTOCOL = 77,          /* of routes and rules made by the overlay */
     PLACE_PROTOCOL_BALANCER = 78, /* … by balancers; the overlay leaves these alone */
+    PLACE_PROTOCOL_ENCRYPT = 79,  /* … by tunnels of encrypted networks */
     PLACE_INDEX_MAX = 4095,       /* 169.254.64.0/18 has room for so many links and one */
     PLACE_NAME_BYTES = 16,        /* IFNAMSIZ */
 };

@@ -52,6 +52,9 @@ static void make_head(struct maker *m, const Skep__NetworkHead *h)
     p->vni = h->vni;
     p->mtu = h->mtu >= MTU_MIN ? h->mtu : MTU_DEFAULT;
     p->vxlan_port = h->data_path_port != 0 ? (uint16_t)h->data_path_port : VXLAN_PORT;
+    if (h->encrypted && h->encryption_port != 0 &&
+        h->encryption_port + PLAN_ENCRYPTED_VXLAN <= UINT16_MAX)
+        p->vxlan_port = (uint16_t)(h->encryption_port + PLAN_ENCRYPTED_VXLAN);
     p->internal = h->internal;
     p->ingress = h->ingress;
     p->encrypted = h->encrypted;
@@ -94,6 +97,7 @@ static void collect_peers(struct maker *m)
         struct plan_peer *p = &m->peers[m->peer_count++];
         p->node_id = x->node_id;
         p->vtep = vtep.address;
+        p->encryption_instance = x->encryption_instance;
         (void)tables_address(x->networks, x->n_networks, m->id, IP_V4, &p->address);
     }
     m->used = arena_array(m->a, m->peer_count + 1, sizeof(*m->used));

@@ -11,6 +11,11 @@
 #include "agentd/netplan/tables.h"
 #include "common/arena.h"
 
+/* An encrypted network has ports of its own from NetworkHead.encryption_port on: two for tunnels,
+ * and the one that its VXLAN uses inside them, as source and destination, so that nothing else on a
+ * host looks like it. */
+enum { PLAN_ENCRYPTED_VXLAN = 2, PLAN_ENCRYPTED_PORTS = 3 };
+
 enum plan_state { PLAN_STARTING, PLAN_UP, PLAN_DRAINING };
 
 struct plan_subnet {
@@ -22,6 +27,7 @@ struct plan_peer { /* a node other than this one, in order of id */
     const char *node_id;
     struct ip vtep;    /* where its VXLAN packets go: the label of routes to it */
     struct ip address; /* its own address in this network (ingress); family 0 = none */
+    const char *encryption_instance;
 };
 
 struct plan_endpoint { /* in order of task id */
@@ -58,7 +64,7 @@ struct plan_port { /* published; in order of (protocol, published, host_ip) */
 struct net_plan {
     const char *id, *name;
     uint32_t vni, mtu;
-    uint16_t vxlan_port;
+    uint16_t vxlan_port; /* encrypted: its own, and the source port too */
     bool internal, ingress, encrypted;
     const Skep__NetworkHead *head; /* keys */
     struct ip self_vtep;           /* family 0: the managers do not know this node's address yet */

@@ -136,7 +136,8 @@ static void core_start(void *core, const struct core_env *env)
     a->store = env->store;
     a->keys_due_ms = CORE_NEVER;
     numbers_init(&a->vnis, ALLOCATOR_VNI_FIRST, ALLOCATOR_VNI_LAST + 1);
-    numbers_init(&a->encryption_ports, 0, (65535 - ALLOCATOR_ENCRYPTION_PORT_FIRST) / 2);
+    numbers_init(&a->encryption_ports, 0,
+                 (65535 - ALLOCATOR_ENCRYPTION_PORT_FIRST) / ALLOCATOR_ENCRYPTION_PORTS - 1);
     ports_init(a);
     /* Networks first: what the others have is in them. */
     read_all(a, SKEP__KIND__KIND_NETWORK);

@@ -37,8 +37,9 @@ enum {
     ALLOCATOR_VXLAN_BYTES = 50,      /* outer Ethernet, IPv4, UDP and VXLAN headers */
     ALLOCATOR_ENCRYPTION_BYTES = 80, /* WireGuard's; ESP needs less */
     ALLOCATOR_ENCRYPTION_PORT_FIRST = 51820,
-    ALLOCATOR_FULL_PERCENT = 75, /* networks that are fuller say so */
-    ALLOCATOR_RETRY_MS = 50,     /* many blocked tasks are tried again at most this often */
+    ALLOCATOR_ENCRYPTION_PORTS = 3, /* per network: agentd/netplan/plan.h */
+    ALLOCATOR_FULL_PERCENT = 75,    /* networks that are fuller say so */
+    ALLOCATOR_RETRY_MS = 50,        /* many blocked tasks are tried again at most this often */
 };
 
 struct allocator;

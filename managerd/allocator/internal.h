@@ -206,7 +206,7 @@ struct allocator {
     struct map nets_by_id, services_by_id, items_by_id;
     struct net *nets;
     size_t tentative_count;
-    struct numbers vnis, encryption_ports; /* the latter by pair */
+    struct numbers vnis, encryption_ports; /* the latter by three */
     struct numbers ports[PROTOCOLS];
     uint16_t *host_ports;  /* services with a host-mode port, by protocol and number */
     struct ip subnet_next; /* where the search for a subnet goes on; none at first */

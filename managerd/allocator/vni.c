@@ -39,19 +39,19 @@ uint32_t vni_choose(struct allocator *a, const Skep__NetworkSpec *spec, char *re
 
 uint32_t encryption_port_choose(struct allocator *a, char *reason)
 {
-    uint64_t pair;
+    uint64_t group;
 
-    if (claim_next(a, &a->encryption_ports, &pair))
-        return (uint32_t)(ALLOCATOR_ENCRYPTION_PORT_FIRST + 2 * pair);
+    if (claim_next(a, &a->encryption_ports, &group))
+        return (uint32_t)(ALLOCATOR_ENCRYPTION_PORT_FIRST + ALLOCATOR_ENCRYPTION_PORTS * group);
     (void)snprintf(reason, TEXT_BYTES_MAX,
                    "all UDP ports from %d on are in use by other encrypted networks",
                    ALLOCATOR_ENCRYPTION_PORT_FIRST);
     return 0;
 }
 
-static uint64_t pair_of(uint32_t port)
+static uint64_t group_of(uint32_t port)
 {
-    return (port - ALLOCATOR_ENCRYPTION_PORT_FIRST) / 2;
+    return (port - ALLOCATOR_ENCRYPTION_PORT_FIRST) / ALLOCATOR_ENCRYPTION_PORTS;
 }
 
 void vni_take(struct allocator *a, const struct net *n)
@@ -59,7 +59,7 @@ void vni_take(struct allocator *a, const struct net *n)
     if (n->vni != 0)
         numbers_take(&a->vnis, n->vni);
     if (n->encryption_port >= ALLOCATOR_ENCRYPTION_PORT_FIRST)
-        numbers_take(&a->encryption_ports, pair_of(n->encryption_port));
+        numbers_take(&a->encryption_ports, group_of(n->encryption_port));
 }
 
 void vni_give(struct allocator *a, const struct net *n)
@@ -67,5 +67,5 @@ void vni_give(struct allocator *a, const struct net *n)
     if (n->vni != 0)
         numbers_give(&a->vnis, n->vni);
     if (n->encryption_port >= ALLOCATOR_ENCRYPTION_PORT_FIRST)
-        numbers_give(&a->encryption_ports, pair_of(n->encryption_port));
+        numbers_give(&a->encryption_ports, group_of(n->encryption_port));
 }

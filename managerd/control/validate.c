@@ -350,6 +350,8 @@ static int check_node_network(const Skep__NodeNetwork *n, struct err *e)
     if (rc == 0)
         rc = validate_line("network.encryption", n->encryption, 64, e);
     if (rc == 0)
+        rc = validate_line("network.encryption_instance", n->encryption_instance, 64, e);
+    if (rc == 0)
         rc = validate_line("network.error", n->error, 4096, e);
     if (rc == 0 && n->mtu != 0 && (n->mtu < NODE_MTU_MIN || n->mtu > NODE_MTU_MAX))
         rc = err_set(e, ERR_INVALID, "network.mtu: %u is not between %d and %d", n->mtu,

@@ -53,10 +53,18 @@ static const char *node_hostname(const Skep__Node *node)
     return node->description != NULL ? node->description->hostname : "";
 }
 
+const char *peer_instance(const Skep__Node *node)
+{
+    return node->description != NULL && node->description->network != NULL
+               ? node->description->network->encryption_instance
+               : "";
+}
+
 static bool peer_changed(const Skep__Node *a, const Skep__Node *b)
 {
     return a == NULL || b == NULL || strcmp(peer_address(a), peer_address(b)) != 0 ||
            strcmp(node_hostname(a), node_hostname(b)) != 0 ||
+           strcmp(peer_instance(a), peer_instance(b)) != 0 ||
            !attachments_equal(a->networks, a->n_networks, b->networks, b->n_networks);
 }
 

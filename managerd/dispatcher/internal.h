@@ -140,6 +140,7 @@ void events_apply(struct dispatcher *d, const struct store_event *ev);
 /* It is no endpoint any more. */
 void endpoint_end(struct dispatcher *d, struct endpoint *ep);
 const char *peer_address(const Skep__Node *node);
+const char *peer_instance(const Skep__Node *node);
 bool service_is_dnsrr(const Skep__Service *s);
 bool network_is_overlay(const Skep__Network *n);
 

@@ -91,6 +91,7 @@ static Skep__NetworkPeer *build_peer(const struct builder *b, const Skep__Node *
     if (node->description != NULL)
         p->hostname = node->description->hostname;
     p->address = (char *)peer_address(node);
+    p->encryption_instance = (char *)peer_instance(node);
     p->n_networks = visible_attachments(b, node->networks, node->n_networks, &p->networks);
     return p;
 }

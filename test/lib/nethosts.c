@@ -159,13 +159,16 @@ void nethost_stop(struct nethosts *h, unsigned number)
     h->hosts[number - 1].net = NULL;
 }
 
+void nethost_apply(struct nethosts *h, unsigned number, const char *text)
+{
+    net_apply(h->hosts[number - 1].net, networks_parse(&h->arena, text));
+}
+
 void nethosts_apply(struct nethosts *h, const char *text)
 {
-    Skep__NetworksResponse *resp = networks_parse(&h->arena, text);
-
-    for (size_t i = 0; i < h->count; i++)
-        if (h->hosts[i].net != NULL)
-            net_apply(h->hosts[i].net, resp);
+    for (unsigned i = 1; i <= h->count; i++)
+        if (h->hosts[i - 1].net != NULL)
+            nethost_apply(h, i, text);
 }
 
 static size_t pins(const struct nethost *x)
@@ -187,8 +190,11 @@ void nethosts_end(struct nethosts *h)
             net_clear(x->net);
         net_free(x->net);
         ASSERT(pins(x) == 0);
-        ASSERT(netns_sh(x->ns, "! ip -o link | grep -E ' (sk[0-9]|vxlan)'") == 0);
+        ASSERT(netns_sh(x->ns, "! ip -o link | grep -E ' (sk[0-9w]|vxlan)'") == 0);
         ASSERT(netns_sh(x->ns, "! nft list tables | grep skep") == 0);
+        ASSERT(netns_sh(x->ns, "! ip rule | grep -E '^520[01]:'") == 0);
+        ASSERT(netns_sh(x->ns, "! ip xfrm policy 2>/dev/null | grep .") == 0);
+        ASSERT(netns_sh(x->ns, "! ip xfrm state 2>/dev/null | grep .") == 0);
         (void)close(x->ns);
         tmpdir_remove(x->run_dir);
     }

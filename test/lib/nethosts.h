@@ -43,7 +43,9 @@ void nethosts_end(struct nethosts *h);
 void nethost_start(struct nethosts *h, unsigned number);
 /* As an agent that ends: the kernel stays. */
 void nethost_stop(struct nethosts *h, unsigned number);
-/* Gives every running host the answer (test/lib/networks_text.h). */
+/* Gives a host the answer (test/lib/networks_text.h). */
+void nethost_apply(struct nethosts *h, unsigned number, const char *text);
+/* Gives it to every running host. */
 void nethosts_apply(struct nethosts *h, const char *text);
 /* Runs the loop until done() or the time is up (a bound, not an expectation). */
 bool nethosts_until(struct nethosts *h, bool (*done)(void *ctx), void *ctx);

@@ -73,8 +73,31 @@ static Skep__NetworkAttachment *attachment(struct arena *a, char *word)
     return n;
 }
 
-static bool head_option(Skep__NetworkHead *h, const char *word)
+/* "key=<epoch>/<byte>": 32 of these bytes. */
+static void head_key(struct arena *a, Skep__NetworkHead *h, const char *value)
 {
+    enum { KEY_BYTES = 32 };
+    Skep__NetworkKey *k = ARENA_NEW(a, Skep__NetworkKey);
+    char *fill;
+
+    skep__network_key__init(k);
+    k->epoch = (uint32_t)strtoul(value, &fill, 10);
+    ASSERT(*fill == '/');
+    k->key.len = KEY_BYTES;
+    k->key.data = arena_alloc(a, KEY_BYTES);
+    memset(k->key.data, (int)strtoul(fill + 1, NULL, 10), KEY_BYTES);
+    add(a, &h->keys, &h->n_keys, k);
+}
+
+static bool head_option(struct arena *a, Skep__NetworkHead *h, const char *word)
+{
+    if (strncmp(word, "key=", 4) == 0)
+        head_key(a, h, word + 4);
+    else if (strncmp(word, "send=", 5) == 0)
+        h->key_epoch = (uint32_t)strtoul(word + 5, NULL, 10);
+    else if (strncmp(word, "ports=", 6) == 0)
+        h->encryption_port = (uint32_t)strtoul(word + 6, NULL, 10);
+
     h->internal = h->internal || strcmp(word, "internal") == 0;
     h->ingress = h->ingress || strcmp(word, "ingress") == 0;
     h->encrypted = h->encrypted || strcmp(word, "encrypted") == 0;
@@ -97,7 +120,7 @@ static Skep__NetworkHead *head(struct arena *a, const struct words *w)
     for (size_t i = 3; i < w->count; i++) {
         Skep__IpamConfig *c;
 
-        if (head_option(h, w->w[i]))
+        if (head_option(a, h, w->w[i]))
             continue;
         c = ARENA_NEW(a, Skep__IpamConfig);
         skep__ipam_config__init(c);
@@ -115,8 +138,12 @@ static Skep__NetworkPeer *peer(struct arena *a, const struct words *w)
     p->node_id = networks_id(a, w->w[1]);
     p->hostname = text_of(w->w[2]);
     p->address = text_of(w->w[3]);
-    for (size_t i = 4; i < w->count; i++)
-        add(a, &p->networks, &p->n_networks, attachment(a, w->w[i]));
+    for (size_t i = 4; i < w->count; i++) {
+        if (strncmp(w->w[i], "instance=", 9) == 0)
+            p->encryption_instance = w->w[i] + 9;
+        else
+            add(a, &p->networks, &p->n_networks, attachment(a, w->w[i]));
+    }
     return p;
 }
 

@@ -1,7 +1,8 @@
 /* Answers of NETWORKS for tests, from a text with one record or word a line:
  *
  *   network n1 front 10.0.1.0/24 fd01::/64 vni=4097 mtu=1400 internal ingress encrypted
- *   peer m1 host-1 192.0.2.1 n1=10.0.1.250/24
+ *   network n2 … encrypted ports=51820 key=1/7 key=2/8 send=1   (epoch / each byte of the key)
+ *   peer m1 host-1 192.0.2.1 n1=10.0.1.250/24 instance=x1
  *   service s1 web vip n1=10.0.1.2/24,www,api      (aliases after the address)
  *   service s2 db dnsrr n1=,database               (no address)
  *   service s3 api vip n1=10.0.1.3/24 publish=8080:80/tcp/ingress publish=53:53/udp/host/192.0.2.1

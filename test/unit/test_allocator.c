@@ -262,7 +262,7 @@ START_TEST(keys_rotate)
     ck_assert_uint_eq(a->key_epoch, 1);
     ck_assert_mem_ne(a->keys[0]->key.data, b->keys[0]->key.data, 32);
     ck_assert_uint_eq(a->encryption_port, 51820);
-    ck_assert_uint_eq(b->encryption_port, 51822);
+    ck_assert_uint_eq(b->encryption_port, 51823);
     ck_assert_uint_gt(next, rig.core.now_ms + 11 * 3600 * 1000);
     ck_assert_uint_le(next, rig.core.now_ms + 12 * 3600 * 1000 + 1);
 

@@ -64,15 +64,18 @@ START_TEST(wireguard_keys_differ_where_anything_differs)
 }
 END_TEST
 
+/* Also: another one when either side's state began anew. */
 START_TEST(esp_has_a_key_per_direction)
 {
     struct encrypt_secret s = secret_of("net1", 1, 7);
-    struct ip a, b;
+    struct encrypt_end a = { .instance = "x1" }, b = { .instance = "y1" };
+    struct encrypt_end a2 = { .instance = "x2" };
     struct encrypt_esp there, back, again;
     struct err e = { 0 };
 
-    ck_assert_int_eq(ip_parse("10.77.0.11", &a, &e), 0);
-    ck_assert_int_eq(ip_parse("10.77.0.12", &b, &e), 0);
+    ck_assert_int_eq(ip_parse("10.77.0.11", &a.vtep, &e), 0);
+    ck_assert_int_eq(ip_parse("10.77.0.12", &b.vtep, &e), 0);
+    a2.vtep = a.vtep;
     ck_assert_int_eq(encrypt_esp_key(&s, &a, &b, &there, &e), 0);
     ck_assert_int_eq(encrypt_esp_key(&s, &b, &a, &back, &e), 0);
     ck_assert_int_eq(encrypt_esp_key(&s, &a, &b, &again, &e), 0);
@@ -81,6 +84,10 @@ START_TEST(esp_has_a_key_per_direction)
     ck_assert_uint_ge(there.spi, ENCRYPT_SPI_MIN);
     ck_assert_uint_ne(there.spi, back.spi);
     ck_assert_mem_ne(there.key, back.key, sizeof(there.key));
+    ck_assert_int_eq(encrypt_esp_key(&s, &a2, &b, &again, &e), 0);
+    ck_assert_mem_ne(there.key, again.key, sizeof(there.key));
+    ck_assert_int_eq(encrypt_esp_key(&s, &b, &a2, &again, &e), 0);
+    ck_assert_mem_ne(back.key, again.key, sizeof(there.key));
 }
 END_TEST
 

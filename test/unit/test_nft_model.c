@@ -36,7 +36,7 @@ static void setup(void)
     endpoint = (struct plan_endpoint){ "t", "a", ip(1, 1), { 0 }, -1, PLAN_UP };
     for (int i = 0; i < 3; i++)
         peers[i] =
-            (struct plan_peer){ "n", { IP_V4, { 192, 0, 2, (uint8_t)(i + 1) } }, ip(0, 2 + i) };
+            (struct plan_peer){ "n", { IP_V4, { 192, 0, 2, (uint8_t)(i + 1) } }, ip(0, 2 + i), "" };
     memset(ports, 0, sizeof(ports));
     subnet = (struct plan_subnet){ { ip(0, 0), 16 }, ip(0, 1) };
     plan.subnets = &subnet;

@@ -14,7 +14,7 @@ modules='ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_mh
     veth bridge br_netfilter vxlan dummy tun wireguard sctp
     esp4 esp6 xfrm_user gcm seqiv echainiv ghash_generic ghash_clmulni_intel aesni_intel ctr cryptd hmac
     sha512_generic sha256_generic drbg authenc'
-programs='ip bridge nft nsenter unshare tcpdump wg ethtool conntrack ipvsadm'
+programs='ip bridge nft nsenter unshare tcpdump wg ethtool conntrack ipvsadm ping'
 
 fail() {
     echo "vm: $*" >&2
@@ -92,19 +92,27 @@ make_initramfs() {
         esac
         echo "$p"
     done >"$root/t/list"
+    echo "${args[*]}" >"$root/t/args"
     for p in $(command -v "$build/agentd" "$build/managerd" "$build/ctl"); do copy "$p" "/t/$(basename "$p")"; done
     strip "$root"/t/* 2>/dev/null
     (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) >"$out/initramfs" || fail "cpio"
 }
 
+args=()
+names=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    names+=("$1")
+    shift
+done
+[ $# -eq 0 ] || args=("${@:2}")
 tests=()
 for t in test/vm/test_*.sh test/vm/test_*.c; do
     [ -e "$t" ] || continue
     name=$(basename "${t%.c}")
-    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+    [ ${#names[@]} -eq 0 ] || [[ " ${names[*]} " == *" $name "* ]] || continue
     tests+=("$name")
 done
-[ ${#tests[@]} -gt 0 ] || fail "no such test: $*"
+[ ${#tests[@]} -gt 0 ] || fail "no such test: ${names[*]}"
 command -v qemu-system-x86_64 >/dev/null || fail "no qemu-system-x86_64 (make deps)"
 mkdir -p "$out"
 make -s -j"$(nproc)" all vm-tests || fail "build"
