@@ -55,15 +55,19 @@ const char *fake_manager_task_id(unsigned number)
     static unsigned next;
     char *id = ids[next++ % 8];
 
-    (void)snprintf(id, ID_CHARS + 1, "task%021u", number);
+    /* The number comes early: interfaces are named by the first characters of an id. */
+    (void)snprintf(id, ID_CHARS + 1, "task%05u%016u", number % 100000, 0u);
     return id;
 }
 
 static unsigned number_of(const char *task_id)
 {
-    unsigned number =
-        strncmp(task_id, "task", 4) == 0 ? (unsigned)strtoul(task_id + 4, NULL, 10) : 0;
+    char digits[6] = "";
+    unsigned number;
 
+    if (strlen(task_id) == ID_CHARS && strncmp(task_id, "task", 4) == 0)
+        memcpy(digits, task_id + 4, 5);
+    number = (unsigned)strtoul(digits, NULL, 10);
     return number <= TASKS_MAX ? number : 0;
 }
 

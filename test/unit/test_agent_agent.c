@@ -515,6 +515,82 @@ START_TEST(leaving_removes_everything)
 }
 END_TEST
 
+/* ---- networks of the engine ---- */
+
+#define LAN "net1aaaaaaaaaaaaaaaaaaaaa"
+#define SIDE "net2aaaaaaaaaaaaaaaaaaaaa"
+
+/* A task on the networks "lan" and "side", made by the engine. */
+static void assign_engine(unsigned number)
+{
+    static const char *const ids[] = { LAN, SIDE }, *const names[] = { "lan", "side" };
+    struct fake_task_options o = { .service = "web", .number = number, .image = "box:1" };
+    Skep__TaskAssignment *a = fake_manager_make_task(manager, &o);
+    Skep__Network n[2], *list[2];
+    Skep__NetworkSpec spec[2];
+    Skep__Annotations annotations[2];
+    Skep__NetworkAttachmentConfig want[2], *wants[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        skep__network__init(&n[i]);
+        skep__network_spec__init(&spec[i]);
+        skep__annotations__init(&annotations[i]);
+        skep__network_attachment_config__init(&want[i]);
+        n[i].id = want[i].target = (char *)ids[i];
+        n[i].spec = &spec[i];
+        spec[i].annotations = &annotations[i];
+        annotations[i].name = (char *)names[i];
+        list[i] = &n[i];
+        wants[i] = &want[i];
+    }
+    a->networks = list;
+    a->n_networks = 2;
+    a->spec->task->networks = wants;
+    a->spec->task->n_networks = 2;
+    fake_manager_assign(manager, a);
+    free(a);
+}
+
+START_TEST(engine_networks_come_and_go_with_their_tasks)
+{
+    fake_engine_foreign_network(fake, "theirs");
+    for (unsigned i = 1; i <= 6; i++)
+        assign_engine(i);
+    UNTIL(fake_manager_count(manager, (Skep__TaskState)RUNNING) == 6);
+    ck_assert_ptr_nonnull(fake_engine_network(fake, "lan"));
+    ck_assert_str_eq(fake_engine_network(fake, "lan")->network_id, LAN);
+    for (unsigned i = 1; i <= 6; i++) {
+        ck_assert_ptr_nonnull(strstr(container(i)->create_body, "\"NetworkMode\":\"lan\""));
+        ck_assert_str_eq(container(i)->connected, ",side");
+    }
+    for (unsigned i = 1; i <= 5; i++)
+        fake_manager_remove(manager, i);
+    UNTIL(fake_engine_existing(fake) == 1);
+    turns(20);
+    ck_assert_ptr_nonnull(fake_engine_network(fake, "lan"));
+    agent_crash(); /* what becomes unused meanwhile is found afterwards */
+    fake_manager_forget(manager, 6);
+    container(6)->removed = true;
+    agent_start();
+    UNTIL(fake_engine_network(fake, "lan") == NULL && fake_engine_network(fake, "side") == NULL);
+    ck_assert_ptr_nonnull(fake_engine_network(fake, "theirs"));
+}
+END_TEST
+
+/* A network of the user's with that name is neither used nor touched. */
+START_TEST(foreign_networks_are_left_alone)
+{
+    fake_engine_foreign_network(fake, "side");
+    assign_engine(1);
+    UNTIL(state(1) == REJECTED);
+    ck_assert_str_eq(fake_manager_status(manager, 1)->error,
+                     "network side: this node's engine has another network of that name");
+    fake_manager_remove(manager, 1);
+    UNTIL(fake_engine_network(fake, "lan") == NULL);
+    ck_assert_ptr_nonnull(fake_engine_network(fake, "side"));
+}
+END_TEST
+
 /* ---- logs ---- */
 
 static Skep__LogSubscription subscription(bool follow, char **task_id)
@@ -707,6 +783,8 @@ int main(void)
     tcase_add_test(tc, removes_what_managers_do_not_know);
     tcase_add_test(tc, renews_its_certificate);
     tcase_add_test(tc, leaving_removes_everything);
+    tcase_add_test(tc, engine_networks_come_and_go_with_their_tasks);
+    tcase_add_test(tc, foreign_networks_are_left_alone);
     tcase_add_test(tc, ships_logs_and_ends);
     tcase_add_test(tc, log_request_with_a_path_reads_nothing);
     tcase_add_test(tc, slow_readers_hold_the_stream);

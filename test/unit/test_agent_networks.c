@@ -501,6 +501,23 @@ START_TEST(a_running_task_is_stopped_gracefully_and_detached)
 }
 END_TEST
 
+/* Revoked when the word was given and the real process is not there yet: it may have begun, so it
+ * is asked to stop and not killed. */
+START_TEST(revoked_behind_the_gate_is_stopped_gracefully)
+{
+    assign(1);
+    gate_arrives(1);
+    UNTIL(gate_word() == GATE_GO);
+    fake_manager_desire(manager, 1, (Skep__TaskState)SHUTDOWN);
+    turns(10);
+    ck_assert(container(1)->running);
+    gate_leaves();
+    UNTIL(state(1) == SHUTDOWN);
+    ck_assert_uint_eq(requests("POST", "/stop"), 1);
+    ck_assert_uint_eq(requests("POST", "/kill"), 0);
+}
+END_TEST
+
 /* ---- after a restart of the agent ---- */
 
 START_TEST(adopted_at_the_gate_and_let_through)
@@ -676,92 +693,6 @@ START_TEST(leaving_clears_the_kernel)
 }
 END_TEST
 
-/* ---- networks of the engine ---- */
-
-/* A task on the macvlan network "lan" and the bridge network "side", made by the engine. */
-static void assign_engine(unsigned number)
-{
-    static const char *const ids[] = { NET1, NET2 }, *const names[] = { "lan", "side" };
-    struct fake_task_options o = { .service = "web", .number = number, .image = "box:1" };
-    Skep__TaskAssignment *a = fake_manager_make_task(manager, &o);
-    Skep__Network n[2], *list[2];
-    Skep__NetworkSpec spec[2];
-    Skep__Annotations annotations[2];
-    Skep__Driver driver[2];
-    Skep__NetworkAttachmentConfig want[2], *wants[2];
-
-    for (size_t i = 0; i < 2; i++) {
-        skep__network__init(&n[i]);
-        skep__network_spec__init(&spec[i]);
-        skep__annotations__init(&annotations[i]);
-        skep__driver__init(&driver[i]);
-        skep__network_attachment_config__init(&want[i]);
-        n[i].id = want[i].target = (char *)ids[i];
-        n[i].spec = &spec[i];
-        spec[i].annotations = &annotations[i];
-        spec[i].driver = &driver[i];
-        annotations[i].name = (char *)names[i];
-        driver[i].name = (char *)(i == 0 ? "macvlan" : "bridge");
-        list[i] = &n[i];
-        wants[i] = &want[i];
-    }
-    a->networks = list;
-    a->n_networks = 2;
-    a->spec->task->networks = wants;
-    a->spec->task->n_networks = 2;
-    fake_manager_assign(manager, a);
-    free(a);
-}
-
-START_TEST(engine_networks_come_and_go_with_their_tasks)
-{
-    fake_engine_foreign_network(fake, "theirs");
-    for (unsigned i = 1; i <= 6; i++)
-        assign_engine(i);
-    UNTIL(fake_manager_count(manager, (Skep__TaskState)RUNNING) == 6);
-    ck_assert_ptr_nonnull(fake_engine_network(fake, "lan"));
-    ck_assert_str_eq(fake_engine_network(fake, "lan")->network_id, NET1);
-    for (unsigned i = 1; i <= 6; i++) {
-        ck_assert_ptr_nonnull(strstr(container(i)->create_body, "\"NetworkMode\":\"lan\""));
-        ck_assert_str_eq(container(i)->connected, ",side");
-    }
-    for (unsigned i = 1; i <= 5; i++)
-        fake_manager_remove(manager, i);
-    UNTIL(fake_engine_existing(fake) == 1);
-    turns(20);
-    ck_assert_ptr_nonnull(fake_engine_network(fake, "lan"));
-    fake_manager_remove(manager, 6);
-    UNTIL(fake_engine_network(fake, "lan") == NULL && fake_engine_network(fake, "side") == NULL);
-    ck_assert_ptr_nonnull(fake_engine_network(fake, "theirs"));
-}
-END_TEST
-
-/* A network of the user's with that name is neither used nor touched. */
-START_TEST(foreign_networks_are_left_alone)
-{
-    fake_engine_foreign_network(fake, "side");
-    assign_engine(1);
-    UNTIL(state(1) == REJECTED);
-    ck_assert_str_eq(error(1), "network side: this node's engine has another network of that name");
-    fake_manager_remove(manager, 1);
-    UNTIL(fake_engine_network(fake, "lan") == NULL);
-    ck_assert_ptr_nonnull(fake_engine_network(fake, "side"));
-}
-END_TEST
-
-/* What an agent left behind that died between the last task and the removal of its networks. */
-START_TEST(unused_engine_networks_are_found_after_a_restart)
-{
-    assign_engine(1);
-    UNTIL(state(1) == RUNNING);
-    agent_crash();
-    fake_manager_forget(manager, 1);
-    container(1)->removed = true;
-    agent_start();
-    UNTIL(fake_engine_network(fake, "lan") == NULL && fake_engine_network(fake, "side") == NULL);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("agent networks");
@@ -778,6 +709,7 @@ int main(void)
     tcase_add_test(tc, an_image_without_a_command_is_rejected);
     tcase_add_test(tc, a_revoked_task_never_runs);
     tcase_add_test(tc, revoking_does_not_wait_for_the_gate);
+    tcase_add_test(tc, revoked_behind_the_gate_is_stopped_gracefully);
     tcase_add_test(tc, a_running_task_is_stopped_gracefully_and_detached);
     tcase_add_test(tc, adopted_at_the_gate_and_let_through);
     tcase_add_test(tc, adopted_behind_the_gate);
@@ -788,9 +720,6 @@ int main(void)
     tcase_add_test(tc, the_node_says_what_it_can);
     tcase_add_test(tc, a_host_without_overlays_says_why);
     tcase_add_test(tc, leaving_clears_the_kernel);
-    tcase_add_test(tc, engine_networks_come_and_go_with_their_tasks);
-    tcase_add_test(tc, foreign_networks_are_left_alone);
-    tcase_add_test(tc, unused_engine_networks_are_found_after_a_restart);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
