@@ -57,6 +57,7 @@ BENCHES := $(patsubst test/bench/%.c,$(B)/bench/%,$(wildcard test/bench/bench_*.
 SIM := $(if $(wildcard test/sim/main.c),$(B)/sim)
 
 .PHONY: all demo check unit sim cluster fuzz vm bench tidy format install deps help clean
+.PHONY: FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -104,6 +105,13 @@ $(GATE): agentd/gate/gate.c agentd/worker/gate.h
 	    -Wl,--gc-sections -o $@ $<
 
 $(B)/unit/test_gate: | $(GATE)
+
+# Which source a failing seed belongs to; rewritten only when it changes.
+$(B)/gen/sim_revision.h: FORCE
+	@mkdir -p $(dir $@)
+	@echo '#define SIM_REVISION "$(shell git describe --always --dirty 2>/dev/null || echo unknown)"' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/test/sim/main.o: $(B)/gen/sim_revision.h
 
 # Comes before the libraries, so that it takes the place of what touches the world.
 SIM_LINK := $(patsubst %.c,$(B)/obj/%.o,$(wildcard test/sim/link/*.c))
@@ -158,7 +166,7 @@ DEB_BUILD := gcc make pkg-config git libnng-dev libmbedtls-dev libprotobuf-c-dev
              libyaml-dev uthash-dev libnftables-dev
 DEB_TEST := check libsubunit-dev clang clang-format libclang-rt-14-dev shellcheck docker.io \
             docker-registry busybox-static iproute2 iputils-ping iptables nftables util-linux \
-            procps apache2-utils curl systemd man-db e2fsprogs qemu-system-x86 kmod iperf3
+            procps apache2-utils curl systemd man-db e2fsprogs qemu-system-x86 kmod iperf3 jq
 deps:
 	@deploy/deps.sh $(DEB_BUILD) $(DEB_TEST)
 

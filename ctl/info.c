@@ -51,6 +51,8 @@ static json_t *info_json(const Skep__InfoResponse *info)
     json_object_set_new(swarm, "Raft",
                         json_pack("{sIsI}", "Term", (json_int_t)info->raft_term, "Index",
                                   (json_int_t)info->raft_index));
+    if (info->network != NULL)
+        json_object_set_new(swarm, "Network", json_node_network(info->network));
     if (info->cluster_id[0] != '\0') {
         json_t *cluster = json_object();
 
@@ -99,6 +101,15 @@ static void print_settings(FILE *out, const Skep__ClusterSpec *s)
                   text_format_duration(text, s->certificate_expiry));
 }
 
+static void print_network(FILE *out, const Skep__NodeNetwork *n)
+{
+    (void)fprintf(out, "  Network:\n   Balancer: %s\n   Encryption: %s\n   MTU: %" PRIu32 "\n",
+                  n->balancer[0] != '\0' ? n->balancer : "none",
+                  n->encryption[0] != '\0' ? n->encryption : "none", n->mtu);
+    if (n->error[0] != '\0')
+        (void)fprintf(out, "   Error: %s\n", n->error);
+}
+
 static void print_info(struct ctl *c, const Skep__InfoResponse *info)
 {
     FILE *out = c->out;
@@ -121,6 +132,8 @@ static void print_info(struct ctl *c, const Skep__InfoResponse *info)
         if (info->cluster != NULL)
             print_settings(out, info->cluster);
     }
+    if (info->network != NULL)
+        print_network(out, info->network);
     (void)fprintf(out, "  Node Address: %s\n", info->address);
     if (info->n_members > 0)
         (void)fprintf(out, "  Manager Addresses:\n");

@@ -126,7 +126,7 @@ static json_t *engine_json(const Skep__EngineDescription *e)
     return o;
 }
 
-static json_t *node_network_json(const Skep__NodeNetwork *n)
+json_t *json_node_network(const Skep__NodeNetwork *n)
 {
     json_t *o = json_object();
 
@@ -135,6 +135,7 @@ static json_t *node_network_json(const Skep__NodeNetwork *n)
     json_set_string(o, "Balancer", n->balancer);
     json_set_string(o, "Encryption", n->encryption);
     json_set_string(o, "Error", n->error);
+    json_set_strings(o, "Routes", n->n_routes, n->routes);
     return o;
 }
 
@@ -162,7 +163,7 @@ static json_t *description_json(const Skep__NodeDescription *d)
         json_set_string(o, "AgentVersion", d->agent_version);
         json_set_string(o, "Degraded", d->degraded);
         if (d->network != NULL)
-            (void)json_object_set_new(o, "Network", node_network_json(d->network));
+            (void)json_object_set_new(o, "Network", json_node_network(d->network));
     }
     return o;
 }

@@ -17,6 +17,7 @@ json_t *json_service_spec(const Skep__ServiceSpec *s);
 json_t *json_task(const Skep__Task *t, const Skep__ServiceSpec *spec);
 json_t *json_task_spec(const Skep__TaskSpec *t);
 json_t *json_node(const Skep__Node *n);
+json_t *json_node_network(const Skep__NodeNetwork *n);
 json_t *json_cluster(const Skep__Cluster *c);
 json_t *json_network(const Skep__Network *n);
 

@@ -117,7 +117,10 @@ static void fill_raft(struct manager *m, Skep__InfoResponse *out, struct arena *
 static void fill_cluster(struct manager *m, Skep__InfoResponse *out, struct arena *a)
 {
     const Skep__Cluster *cluster = store_cluster(m->store);
+    const Skep__Node *self = store_node(m->store, m->identity->tls.node.s);
 
+    if (self != NULL && self->description != NULL)
+        out->network = self->description->network;
     out->nodes = (uint32_t)store_count(m->store, SKEP__KIND__KIND_NODE);
     if (cluster == NULL)
         return;

@@ -45,8 +45,9 @@ struct balancer {
 };
 
 /* Seconds. Swarm's 900 for TCP reset connections that were only silent; two hours and ten minutes
- * is beyond the kernel's first keepalive (7200). */
-static const uint32_t timeouts[3] = { 7800, 120, 300 };
+ * is beyond the kernel's first keepalive (7200). UDP: as long as R remembers a flow that was
+ * answered; after that R may give the source port that it chose to another flow. */
+static const uint32_t timeouts[3] = { 7800, 120, 120 };
 
 /* A connection whose backend is gone is reset at its next packet; a port that is used again may go
  * to another backend; persistence ends with its backend; no estimators. */

@@ -68,55 +68,17 @@ static uint32_t mtu_of(struct net *n, const struct links *devices, const struct 
     return mtu != 0 ? mtu : mtu_to(n, devices, &out);
 }
 
-struct overlap {
-    const struct net_plan *plan;
-    struct ip_net route; /* the first that overlaps; family 0 = none */
-};
-
-static int on_destination(const struct nlattr *a, void *ctx)
-{
-    struct ip *to = ctx;
-
-    if (mnl_attr_get_type(a) == RTA_DST && mnl_attr_get_payload_len(a) == ip_bytes(to))
-        memcpy(to->bytes, mnl_attr_get_payload(a), ip_bytes(to));
-    return MNL_CB_OK;
-}
-
-static void on_host_route(void *ctx, const struct nlmsghdr *nlh)
-{
-    struct overlap *o = ctx;
-    const struct rtmsg *m = nlh != NULL ? mnl_nlmsg_get_payload(nlh) : NULL;
-
-    if (m == NULL || nlh->nlmsg_type != RTM_NEWROUTE || o->route.address.family != 0 ||
-        mnl_nlmsg_get_payload_len(nlh) < sizeof(*m) || m->rtm_dst_len == 0 ||
-        m->rtm_type != RTN_UNICAST || m->rtm_protocol == PLACE_PROTOCOL ||
-        (m->rtm_family != AF_INET && m->rtm_family != AF_INET6))
-        return;
-    struct ip_net to = { .address = { .family = m->rtm_family == AF_INET6 ? IP_V6 : IP_V4 },
-                         .prefix = m->rtm_dst_len };
-    (void)mnl_attr_parse(nlh, sizeof(*m), on_destination, &to.address);
-    for (size_t i = 0; i < o->plan->subnet_count; i++)
-        if (ip_net_overlap(&to, &o->plan->subnets[i].subnet))
-            o->route = to;
-}
-
 void describe_overlap(struct network *w, const struct net_plan *p)
 {
-    struct rtmsg all = { .rtm_family = AF_UNSPEC, .rtm_table = RT_TABLE_UNSPEC };
-    struct overlap o = { .plan = p };
-    struct nl_request r;
+    const struct ip_net *route = w->overlap_told ? NULL : routes_overlap(w->net, p);
     char text[IP_NET_CHARS + 1];
 
-    if (w->overlap_told)
-        return;
     w->overlap_told = true;
-    (void)nl_request(&r, RTM_GETROUTE, NLM_F_DUMP, &all, sizeof(all));
-    if (nl_ask(&w->net->host_nl, &r, on_host_route, &o, NULL) < 0 || o.route.address.family == 0)
-        return;
-    log_warn("net.overlap",
-             "network=%s name=%s route=%s effect=\"its tasks do not reach what this "
-             "host's route leads to\"",
-             w->id, p->name, ip_net_format(&o.route, text));
+    if (route != NULL)
+        log_warn("net.overlap",
+                 "network=%s name=%s route=%s effect=\"its tasks do not reach what this "
+                 "host's route leads to\"",
+                 w->id, p->name, ip_net_format(route, text));
 }
 
 static uint32_t find_mtu(struct net *n)
@@ -179,8 +141,10 @@ void describe_update(struct net *n, bool look)
     char error[ERR_MESSAGE_BYTES_MAX];
 
     describe_error(n, error);
-    if (look || n->mtu == 0)
+    if (look || n->mtu == 0) {
         n->mtu = find_mtu(n);
+        n->change_pending |= routes_look(n);
+    }
     if (strcmp(error, n->described) != 0 || n->mtu != n->described_mtu ||
         strcmp(encrypt_instance(n->encrypt), n->described_instance) != 0)
         n->change_pending = true;
@@ -207,6 +171,8 @@ void net_describe(struct net *n, Skep__NodeNetwork *ret)
     ret->encryption = (char *)encrypt_kind(n->encrypt);
     ret->encryption_instance = (char *)encrypt_instance(n->encrypt);
     ret->error = n->described;
+    ret->routes = n->routes.list;
+    ret->n_routes = n->routes.count;
 }
 
 void net_stats(const struct net *n, struct net_stats *ret)

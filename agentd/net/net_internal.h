@@ -55,6 +55,14 @@ struct attachment { /* a task whose namespace has its networks */
     uint64_t checked_ms;
 };
 
+enum { NET_ROUTES_MAX = 256 }; /* more are not looked at */
+struct host_routes {           /* sorted; list is for NodeNetwork.routes */
+    struct ip_net items[NET_ROUTES_MAX];
+    char texts[NET_ROUTES_MAX][IP_NET_CHARS + 1];
+    char *list[NET_ROUTES_MAX];
+    size_t count;
+};
+
 struct link_owner { /* a link to the host that stood when the agent started */
     char id[LINK_ALIAS_BYTES];
     uint32_t index;
@@ -93,6 +101,7 @@ struct net {
     char ports[ERR_MESSAGE_BYTES_MAX]; /* ingress_problem() as told last */
     char address[IP_CHARS + 1];
     uint32_t mtu, described_mtu;
+    struct host_routes routes;
     bool change_pending;
     struct arena check_arena;
     struct differences check;
@@ -136,5 +145,12 @@ void describe_overlap(struct network *w, const struct net_plan *p);
 
 /* look: at the devices toward the other nodes as well. */
 void describe_update(struct net *n, bool look);
+
+/* ---- net_routes.c ---- */
+
+/* Reads the host's routes again; true when they changed. */
+bool routes_look(struct net *n);
+/* The first of them that overlaps a subnet of the network; NULL = none. */
+const struct ip_net *routes_overlap(const struct net *n, const struct net_plan *p);
 
 #endif

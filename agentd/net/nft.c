@@ -2,28 +2,38 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agentd/net/netns.h"
 #include "agentd/net/nl.h"
 
 struct nft {
-    struct nft_ctx *ctx;
-    struct nl netlink; /* for the generation */
+    int ns;              /* -1: the thread's own */
+    struct nft_ctx *ctx; /* during a command */
+    struct nl netlink;   /* for the generation */
 };
 
 void nft_close(struct nft *n)
 {
     if (n == NULL)
         return;
-    if (n->ctx != NULL)
-        nft_ctx_free(n->ctx);
+    if (n->ns >= 0)
+        (void)close(n->ns);
     nl_close(&n->netlink);
     free(n);
+}
+
+static void context_free(struct nft *n)
+{
+    if (n->ctx != NULL)
+        nft_ctx_free(n->ctx);
+    n->ctx = NULL;
 }
 
 static int context_in(void *ctx, struct err *e)
@@ -36,13 +46,28 @@ static int context_in(void *ctx, struct err *e)
     return 0;
 }
 
+/* Its socket is in the namespace it was made in. To be freed whether or not this succeeds. */
+static int context_new(struct nft *n, struct err *e)
+{
+    return netns_inside(n->ns, context_in, n, e);
+}
+
 struct nft *nft_open(int ns, struct err *e)
 {
     struct nft *n = xcalloc(1, sizeof(*n));
 
+    int rc = 0;
+
     n->netlink = (struct nl)NL_CLOSED;
-    if (nl_open(&n->netlink, NETLINK_NETFILTER, ns, e) < 0 ||
-        netns_inside(ns, context_in, n, e) < 0) {
+    n->ns = ns < 0 ? -1 : fcntl(ns, F_DUPFD_CLOEXEC, 0);
+    if (ns >= 0 && n->ns < 0)
+        rc = err_errno(e, errno, "nftables: namespace");
+    if (rc == 0)
+        rc = nl_open(&n->netlink, NETLINK_NETFILTER, ns, e);
+    if (rc == 0)
+        rc = context_new(n, e);
+    context_free(n);
+    if (rc < 0) {
         nft_close(n);
         return NULL;
     }
@@ -68,27 +93,22 @@ static int failed(struct nft *n, struct err *e)
 
 int nft_apply(struct nft *n, const char *text, struct err *e)
 {
-    int rc;
+    int rc = context_new(n, e);
 
-    if (nft_run_cmd_from_buffer(n->ctx, text) != 0)
+    if (rc == 0 && nft_run_cmd_from_buffer(n->ctx, text) != 0)
         rc = failed(n, e);
-    else
-        rc = 0;
-    /* libnftables keeps what it printed until the next command. */
+    context_free(n);
     return rc;
 }
 
-int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
+static int dump(struct nft *n, const char *table, json_t **ret, struct err *e)
 {
     CLEANUP_FREE char *command = xasprintf("list table ip %s", table);
     json_error_t problem;
     json_t *root, *items;
-    int rc;
 
     nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_JSON);
-    rc = nft_run_cmd_from_buffer(n->ctx, command);
-    nft_ctx_output_set_flags(n->ctx, 0);
-    if (rc != 0)
+    if (nft_run_cmd_from_buffer(n->ctx, command) != 0)
         return failed(n, e);
     root = json_loads(nft_ctx_get_output_buffer(n->ctx), 0, &problem);
     if (root == NULL)
@@ -101,6 +121,16 @@ int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
     *ret = json_incref(items);
     json_decref(root);
     return 0;
+}
+
+int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
+{
+    int rc = context_new(n, e);
+
+    if (rc == 0)
+        rc = dump(n, table, ret, e);
+    context_free(n);
+    return rc;
 }
 
 static void on_generation(void *ctx, const struct nlmsghdr *m)

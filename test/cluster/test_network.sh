@@ -80,6 +80,7 @@ check "every node still answers" slots 4 < <(fetch client 10.77.0.101:8080 24)
 
 says "inspect -v shows services, addresses and hosts" "$vip" ctl network inspect -v back
 says "a node says how it balances" "nftables|ipvs" ctl node inspect --format '{{.Description.Network.Balancer}}' w1
+says "the manager's own host says it, too" "Balancer: (nftables|ipvs)" ctl info
 check "nothing differs" ctl net check
 
 # ---- node-local networks ----------------------------------------------------------------------------

@@ -28,6 +28,14 @@ refuses "its addresses again" "overlap" ctl network create --subnet 10.200.0.128
 refuses "what is not there" "not found" ctl network rm nowhere
 refuses "what every cluster has" "predefined|cannot be removed|can't be removed" ctl network rm host
 
+check "a route on a host" lab exec w1 ip route add 10.211.0.0/16 via 10.77.0.1
+route_known() { ctl node inspect w1 | grep -q 10.211.0.0/16; }
+eventually 15 "the cluster knows of it" route_known
+refuses "a subnet that the host needs" "10.211" ctl network create --subnet 10.211.3.0/24 x
+check "without the route" lab exec w1 ip route del 10.211.0.0/16
+route_gone() { ! route_known; }
+eventually 15 "the cluster knows that" route_gone
+
 for port in 0:80 70000:80 80:70000 x:80 8080:80/icmp; do
     refuses "publish $port" "invalid|not within|proto" ctl service create -d --publish $port busybox sleep 1
 done

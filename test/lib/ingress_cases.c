@@ -44,10 +44,14 @@ static struct netrig *mesh(const struct balancer_ops *ops)
 
 static void want_all(struct netrig *r, struct netrig_call call, const char *client)
 {
+    /* A UDP flow whose port was used before may go to the backend that it had then. */
+    int least = call.tcp ? 3 : 2;
     struct netrig_spread s;
 
     netrig_spread(r, call, 12, &s);
-    EXPECT(s.by_task[12] == 4 && s.by_task[13] == 4 && s.by_task[14] == 4,
+
+    EXPECT(s.failed == 0 && s.by_task[12] >= least && s.by_task[13] >= least &&
+               s.by_task[14] >= least,
            "%s:%d/%s: %d %d %d, %d unanswered", call.address, call.port, call.tcp ? "tcp" : "udp",
            s.by_task[12], s.by_task[13], s.by_task[14], s.failed);
     EXPECT(client == NULL || strcmp(s.client, client) == 0, "%s:%d/%s: client is %s", call.address,
@@ -87,8 +91,8 @@ static void local(const struct balancer_ops *ops)
     EXPECT(fd == -ECONNREFUSED, "the node without a task: %d", fd);
     for (int tcp = 0; tcp < 2; tcp++) {
         netrig_spread(r, at(NETRIG_CLIENT, host_address[2], 8082, tcp), 10, &s);
-        EXPECT(s.by_task[12] == 5 && s.by_task[13] == 5, "%d %d %d", s.by_task[12], s.by_task[13],
-               s.failed);
+        EXPECT(s.by_task[12] + s.by_task[13] == 10 && abs(s.by_task[12] - 5) <= (tcp ? 1 : 2),
+               "%s: %d %d %d", tcp ? "tcp" : "udp", s.by_task[12], s.by_task[13], s.failed);
         EXPECT(strcmp(s.client, "192.168.77.100") == 0, "client is %s", s.client);
         netrig_spread(r, at(NETRIG_CLIENT, host_address[3], 8082, tcp), 4, &s);
         EXPECT(s.by_task[14] == 4, "%d %d", s.by_task[14], s.failed);

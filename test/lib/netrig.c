@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "agentd/net/netns.h"
+#include "agentd/net/nft.h"
 #include "common/assert.h"
 
 extern char **environ;
@@ -82,7 +83,7 @@ void netrig_shell(const char *format, ...)
     if (vasprintf(&script, format, args) < 0)
         abort();
     va_end(args);
-    command = xasprintf("set -e; %s", script);
+    command = xasprintf("set -e\n%s", script);
     ASSERT(posix_spawnp(&pid, "sh", NULL, NULL, (char *[]){ shell, dash_c, command, NULL },
                         environ) == 0);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -232,53 +233,101 @@ static void serve_in(struct netrig *r, int ns, const char *name)
 /* ---- topology -----------------------------------------------------------------------------------
  */
 
+/* Commands of ip (or bridge) in one namespace, one a line, by one process: in a virtual machine
+ * without hardware support processes are what a test costs. */
+static void batch(const char *tool, const char *ns, const char *format, ...) PRINTF(3, 4);
+static void batch(const char *tool, const char *ns, const char *format, ...)
+{
+    char *lines;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&lines, format, args) < 0)
+        abort();
+    va_end(args);
+    netrig_shell("%s %s %s -batch - <<'END'\n%s\nEND\n", tool, ns[0] != '\0' ? "-n" : "", ns,
+                 lines);
+    free(lines);
+}
+
+static int ns_create(const char *name)
+{
+    CLEANUP_FREE char *path = xasprintf("/run/netns/%s", name);
+    int fd = -1;
+
+    ASSERT(netns_create(path, &fd, NULL) == 0);
+    return fd;
+}
+
+static void settings(int ns, const struct netns_setting *s, size_t count)
+{
+    ASSERT(netns_settings(ns, s, count, true, NULL, NULL) == 0);
+}
+
+/* The world, as agentd/net/egress.c has it. */
+static void egress(int ns, const char *table, const char *rule)
+{
+    CLEANUP_FREE char *text =
+        xasprintf("table ip %s {\nchain post { type nat hook postrouting priority "
+                  "srcnat;\n%s\n}\n}\n",
+                  table, rule);
+    struct nft *nft = nft_open(ns, NULL);
+
+    ASSERT(nft != NULL && nft_apply(nft, text, NULL) == 0);
+    nft_close(nft);
+}
+
 static void make_host(struct netrig *r, int i)
 {
-    char name[8];
+    static const struct netns_setting router[] = {
+        { "ipv4/ip_forward", "1", false },
+        { "ipv4/conf/all/rp_filter", "0", false },
+        { "ipv4/conf/default/rp_filter", "0", false },
+        { "ipv4/conf/all/send_redirects", "0", false },
+        { "ipv4/conf/default/send_redirects", "0", false },
+    };
+    char h[16], n[16];
 
-    netrig_shell(
-        "ip netns add h%d; ip netns add r%d; ip -n h%d link set lo up; ip -n r%d link set lo up; "
-        "ip link add u%d type veth peer name eth0 netns h%d; ip link set u%d master ub up; "
-        "ip -n h%d addr add 192.168.77.%d/24 dev eth0; ip -n h%d link set eth0 up; "
-        "ip -n h%d link add vxlan0 netns r%d address 02:43:c0:a8:4d:%02x mtu 1450 type vxlan id "
-        "4097 "
-        "dstport 4789 local 192.168.77.%d nolearning; ",
-        i, i, i, i, i, i, i, i, i, i, i, i, i, i);
-    netrig_shell("ip netns exec r%d sh -c 'cd /proc/sys/net/ipv4; echo 1 >ip_forward; "
-                 "for i in all default vxlan0; do echo 0 >conf/$i/rp_filter; echo 0 "
-                 ">conf/$i/send_redirects; done'; "
-                 "ip netns exec h%d sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'; "
-                 "ip -n r%d addr add 10.77.0.1/32 dev lo; ip -n r%d link set vxlan0 up; "
-                 "ip -n h%d link add sk1 type veth peer name up0 netns r%d; "
-                 "ip -n h%d addr add 169.254.8.1/30 dev sk1; ip -n h%d link set sk1 up; "
-                 "ip -n r%d addr add 169.254.8.2/30 dev up0; ip -n r%d link set up0 up; "
-                 "ip -n r%d route add default via 169.254.8.1",
-                 i, i, i, i, i, i, i, i, i, i, i);
-    /* The world, as agentd/net/egress.c has it. */
-    netrig_shell(
-        "ip netns exec r%d nft 'table ip skep-router { chain post { type nat hook postrouting "
-        "priority srcnat; oifname \"up0\" masquerade; }; }'; "
-        "ip netns exec h%d nft 'table ip skep-egress { chain post { type nat hook postrouting "
-        "priority srcnat; ip saddr 169.254.0.0/16 oifname != \"sk*\" masquerade; }; }'",
-        i, i);
-    (void)snprintf(name, sizeof(name), "h%d", i);
-    r->host[i].ns = ns_open(name);
-    name[0] = 'r';
-    r->host[i].router = ns_open(name);
+    (void)snprintf(h, sizeof(h), "h%d", i);
+    (void)snprintf(n, sizeof(n), "r%d", i);
+    r->host[i].ns = ns_create(h);
+    r->host[i].router = ns_create(n);
+    settings(r->host[i].ns, router, 1);
+    settings(r->host[i].router, router, ARRAY_LEN(router));
+    batch("ip", "", "link add u%d type veth peer name eth0 netns h%d\nlink set u%d master ub up", i,
+          i, i);
+    batch("ip", h,
+          "link set lo up\naddr add 192.168.77.%d/24 dev eth0\nlink set eth0 up\n"
+          "link add vxlan0 netns r%d address 02:43:c0:a8:4d:%02x mtu 1450 type vxlan id 4097 "
+          "dstport 4789 local 192.168.77.%d nolearning\n"
+          "link add sk1 type veth peer name up0 netns r%d\n"
+          "addr add 169.254.8.1/30 dev sk1\nlink set sk1 up",
+          i, i, i, i, i);
+    batch("ip", n,
+          "link set lo up\naddr add 10.77.0.1/32 dev lo\nlink set vxlan0 up\n"
+          "addr add 169.254.8.2/30 dev up0\nlink set up0 up\nroute add default via 169.254.8.1");
+    egress(r->host[i].router, "skep-router", "oifname \"up0\" masquerade");
+    egress(r->host[i].ns, "skep-egress", "ip saddr 169.254.0.0/16 oifname != \"sk*\" masquerade");
 }
 
 static void join_hosts(struct netrig *r)
 {
     for (int i = 1; i <= r->hosts; i++)
-        for (int j = 1; j <= r->hosts; j++)
-            if (i != j)
-                netrig_shell("ip -n r%d neigh replace 192.168.77.%d lladdr 02:43:c0:a8:4d:%02x nud "
-                             "permanent dev vxlan0; "
-                             "bridge -n r%d fdb replace 02:43:c0:a8:4d:%02x dev vxlan0 dst "
-                             "192.168.77.%d self permanent; "
-                             "ip -n r%d route add 10.77.0.24%d/32 via 192.168.77.%d dev vxlan0 "
-                             "onlink",
-                             i, j, j, i, j, j, i, j, j);
+        for (int j = 1; j <= r->hosts; j++) {
+            char n[16];
+
+            (void)snprintf(n, sizeof(n), "r%d", i);
+            if (i == j)
+                continue;
+            batch(
+                "ip", n,
+                "neigh replace 192.168.77.%d lladdr 02:43:c0:a8:4d:%02x nud permanent dev vxlan0\n"
+                "route add 10.77.0.24%d/32 via 192.168.77.%d dev vxlan0 onlink",
+                j, j, j, j);
+            batch("bridge", n,
+                  "fdb replace 02:43:c0:a8:4d:%02x dev vxlan0 dst 192.168.77.%d self permanent", j,
+                  j);
+        }
 }
 
 static void open_host(struct netrig *r, int i)
@@ -312,11 +361,12 @@ struct netrig *netrig_new(int hosts, const struct balancer_ops *ops)
     ASSERT(pthread_mutex_init(&r->lock, NULL) == 0);
     ASSERT(pipe2(r->wake, O_CLOEXEC) == 0);
     ASSERT(pthread_create(&r->server, NULL, server_thread, r) == 0);
-    netrig_shell(
-        "ip link add ub type bridge; ip link set ub up; ip netns add client; "
-        "ip -n client link set lo up; "
-        "ip link add uc type veth peer name eth0 netns client; ip link set uc master ub up; "
-        "ip -n client addr add 192.168.77.100/24 dev eth0; ip -n client link set eth0 up");
+    close(ns_create("client"));
+    batch("ip", "",
+          "link add ub type bridge\nlink set ub up\nlink add uc type veth peer name eth0 netns "
+          "client\n"
+          "link set uc master ub up");
+    batch("ip", "client", "link set lo up\naddr add 192.168.77.100/24 dev eth0\nlink set eth0 up");
     for (int i = 1; i <= hosts; i++)
         make_host(r, i);
     join_hosts(r);
@@ -368,7 +418,6 @@ void netrig_free(struct netrig *r)
     close(r->wake[0]);
     for (size_t i = 0; i < r->served_count; i++)
         close(r->served[i].fd);
-    netrig_shell("ip -all netns delete; ip link del ub");
     ASSERT(umount2("/run/netns", MNT_DETACH) == 0);
     arena_deinit(&r->plans);
     free(r);
@@ -376,30 +425,33 @@ void netrig_free(struct netrig *r)
 
 void netrig_task(struct netrig *r, int host, int last, enum plan_state state)
 {
+    char name[16], router[16], arp[64], delay[64];
+    const struct netns_setting link[] = { { arp, "1", false }, { delay, "0", false } };
     CLEANUP_CLOSE int ns = -1;
-    char name[8];
 
     ASSERT(r->task_count < NETRIG_TASKS_MAX);
-    netrig_shell("ip netns add t%d; ip -n t%d link set lo up; "
-                 "ip -n r%d link add v%d mtu 1450 type veth peer name eth0 netns t%d address "
-                 "02:42:0a:4d:00:%02x; ip -n r%d link set v%d up; "
-                 "ip netns exec r%d sh -c 'cd /proc/sys/net/ipv4; echo 1 >conf/v%d/proxy_arp; "
-                 "echo 0 >neigh/v%d/proxy_delay; echo 0 >conf/v%d/send_redirects'; "
-                 "ip -n t%d link set eth0 mtu 1450 up; ip -n t%d addr add 10.77.0.%d/24 dev eth0; "
-                 "ip -n t%d route add default via 10.77.0.1",
-                 last, last, host, last, last, last, host, last, host, last, last, last, last, last,
-                 last, last);
-    netrig_shell(
-        "ip -n r%d route add 10.77.0.%d/32 dev v%d; "
-        "ip -n r%d neigh replace 10.77.0.%d lladdr 02:42:0a:4d:00:%02x nud permanent dev v%d",
-        host, last, last, host, last, last, last);
-    for (int i = 1; i <= r->hosts; i++)
-        if (i != host)
-            netrig_shell("ip -n r%d route add 10.77.0.%d/32 via 192.168.77.%d dev vxlan0 onlink", i,
-                         last, host);
-    r->tasks[r->task_count++] = (struct rig_task){ host, last, state, false };
     (void)snprintf(name, sizeof(name), "t%d", last);
-    ns = ns_open(name);
+    (void)snprintf(router, sizeof(router), "r%d", host);
+    (void)snprintf(arp, sizeof(arp), "ipv4/conf/v%d/proxy_arp", last);
+    (void)snprintf(delay, sizeof(delay), "ipv4/neigh/v%d/proxy_delay", last);
+    ns = ns_create(name);
+    batch("ip", router,
+          "link add v%d mtu 1450 type veth peer name eth0 netns t%d address 02:42:0a:4d:00:%02x\n"
+          "link set v%d up\nroute add 10.77.0.%d/32 dev v%d\n"
+          "neigh replace 10.77.0.%d lladdr 02:42:0a:4d:00:%02x nud permanent dev v%d",
+          last, last, last, last, last, last, last, last, last);
+    settings(r->host[host].router, link, ARRAY_LEN(link));
+    batch("ip", name,
+          "link set lo up\nlink set eth0 mtu 1450 up\naddr add 10.77.0.%d/24 dev eth0\n"
+          "route add default via 10.77.0.1",
+          last);
+    for (int i = 1; i <= r->hosts; i++) {
+        (void)snprintf(router, sizeof(router), "r%d", i);
+        if (i != host)
+            batch("ip", router, "route add 10.77.0.%d/32 via 192.168.77.%d dev vxlan0 onlink", last,
+                  host);
+    }
+    r->tasks[r->task_count++] = (struct rig_task){ host, last, state, false };
     serve_in(r, ns, name);
 }
 

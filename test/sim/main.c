@@ -9,6 +9,7 @@
 
 #include "common/assert.h"
 #include "common/clock.h"
+#include "sim_revision.h"
 #include "test/sim/link/link.h"
 #include "test/sim/sim.h"
 
@@ -23,6 +24,7 @@ struct options {
     uint32_t jobs;
     bool trace;
     bool until_failure;
+    bool shrink;
     enum sim_kind kind;
 };
 
@@ -83,6 +85,10 @@ static bool parse(int argc, char **argv, struct options *o)
             o->trace = true;
             continue;
         }
+        if (strcmp(argv[i], "--shrink") == 0) {
+            o->shrink = true;
+            continue;
+        }
         if (strcmp(argv[i], "--until-failure") == 0) {
             o->until_failure = true;
             continue;
@@ -127,6 +133,44 @@ static void last_words(void)
     sim_describe(running, stderr);
 }
 
+static bool fails(const struct options *o, uint64_t seed, uint64_t events)
+{
+    struct sim *s = sim_new(seed, o->kind, false);
+    bool failed = !sim_run(s, events);
+
+    sim_free(s);
+    return failed;
+}
+
+/* The fewest events of the safety phase with which the seed still fails, by bisection: failing is
+ * not monotonous, but nearly so. */
+static uint64_t shrink(const struct options *o, uint64_t seed)
+{
+    uint64_t passes = 0, events = o->events;
+
+    while (events - passes > 1) {
+        uint64_t middle = passes + (events - passes) / 2;
+
+        if (fails(o, seed, middle))
+            events = middle;
+        else
+            passes = middle;
+    }
+    return events;
+}
+
+static void tell(const struct options *o, const struct sim *s)
+{
+    static const char *const kinds[] = { "", "plain", "full", "skep" };
+
+    printf("seed %" PRIu64 " failed after %" PRIu64 " events: %s\n  ", s->seed, s->steps,
+           s->reason);
+    sim_describe(s, stdout);
+    printf("  revision %s; again: sim --seed %" PRIu64 " --events %" PRIu64 " --kind %s --trace\n",
+           SIM_REVISION, s->seed, o->shrink ? shrink(o, s->seed) : o->events, kinds[s->kind]);
+    fflush(stdout);
+}
+
 /* Runs one seed; true when it passed. Every hundredth runs twice: the same seed, the same trace. */
 static bool run_seed(const struct options *o, uint64_t seed, struct totals *t)
 {
@@ -146,13 +190,8 @@ static bool run_seed(const struct options *o, uint64_t seed, struct totals *t)
         ok = !s->failed;
         sim_free(again);
     }
-    if (!ok) {
-        printf("seed %" PRIu64 " failed after %" PRIu64 " events: %s\n  ", seed, s->steps,
-               s->reason);
-        sim_describe(s, stdout);
-        printf("  again: sim --seed %" PRIu64 " --events %" PRIu64 " --trace\n", seed, o->events);
-        fflush(stdout);
-    }
+    if (!ok)
+        tell(o, s);
     running = NULL;
     t->passed += ok;
     t->failed += !ok;
@@ -223,7 +262,7 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &o)) {
         fprintf(stderr,
                 "usage: sim --seed S | --seeds A..B [-j N] [--events N] [--kind plain|full|skep]"
-                " [--trace] [--until-failure] [--mutant N]\n");
+                " [--trace] [--until-failure] [--shrink] [--mutant N]\n");
         return 2;
     }
     link_set_last_words(last_words);

@@ -20,6 +20,8 @@ while read -r number name text; do
         continue
     fi
     passed=$(printf '%s\n' "$out" | sed -n 's/^\([0-9]*\) passed, .*/\1/p')
+    # An assertion ends the process: it says in which seed.
+    [ -n "$passed" ] || passed=$(($(printf '%s\n' "$out" | sed -n 's/^in seed \([0-9]*\) .*/\1/p') - 1))
     printf '| %s | %s: %s | %s | %s |\n' "$number" "$name" "$text" "$((${passed:-0} + 1))" \
         "$(printf '%s' "$line" | sed 's/^seed [0-9]* failed after [0-9]* events: //' | cut -c1-70)"
 done <<LIST
