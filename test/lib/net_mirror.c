@@ -269,6 +269,8 @@ static int expect_peer(struct expected *x, const Skep__Node *n)
 
     p.address = able != NULL && able->data_path_address[0] != '\0' ? able->data_path_address
                                                                    : n->status->address;
+    if (able != NULL)
+        p.encryption_instance = able->encryption_instance;
     if (!node_up(x->s, n->id) || p.address[0] == '\0' || !peer_shared(x, n))
         return 0;
     p.node_id = n->id;

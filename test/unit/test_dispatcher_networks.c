@@ -155,6 +155,53 @@ START_TEST(descriptions_change)
     ck_assert_int_eq(dispatcher_beat(r.d, &c, &req, &beat_ms, &e), 0);
     net_rig_settle(&r);
     ck_assert_uint_eq(n1->mirror.pieces, pieces);
+    network.encryption_instance = (char *)(uintptr_t) "x2"; /* but this they have */
+    ck_assert_int_eq(dispatcher_beat(r.d, &c, &req, &beat_ms, &e), 0);
+    net_rig_settle(&r);
+    ck_assert_str_eq(net_mirror_find(&n1->mirror, KIND(PEER), "n2")->peer->encryption_instance,
+                     "x2");
+    check_all(&r, "new instance");
+    net_rig_deinit(&r);
+}
+END_TEST
+
+/* Keys go to the nodes with a task in the network, as they change, and to nobody else. */
+START_TEST(keys_where_the_tasks_are)
+{
+    struct net_rig r;
+    uint8_t bytes[32] = { 7 };
+    Skep__NetworkKey key = SKEP__NETWORK_KEY__INIT, *keys[] = { &key };
+
+    small_world(&r);
+    key.epoch = 1;
+    key.key = (ProtobufCBinaryData){ sizeof(bytes), bytes };
+    Skep__Network *secret = net_rig_network(&r, "c", 4099);
+    secret->keys = keys;
+    secret->n_keys = 1;
+    secret->key_epoch = 1;
+    secret->encryption_port = 51820;
+    core_rig_update(&r.core, secret);
+    net_rig_service(&r, "safe", "c", false);
+    net_rig_task(&r, "safe1", "safe", "n3", "c");
+    struct net_agent *all[] = { net_rig_agent(&r, "n1"), net_rig_agent(&r, "n2"),
+                                net_rig_agent(&r, "n3") };
+    net_rig_settle(&r);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_ptr_null(net_mirror_find(&all[i]->mirror, KIND(NETWORK), "c"));
+    const Skep__NetworkHead *head = net_mirror_find(&all[2]->mirror, KIND(NETWORK), "c")->network;
+    ck_assert_uint_eq(head->n_keys, 1);
+    ck_assert_mem_eq(head->keys[0]->key.data, bytes, sizeof(bytes));
+    ck_assert_uint_eq(head->encryption_port, 51820);
+    secret->key_epoch = key.epoch = 2;
+    core_rig_update(&r.core, secret);
+    net_rig_settle(&r);
+    head = net_mirror_find(&all[2]->mirror, KIND(NETWORK), "c")->network;
+    ck_assert_uint_eq(head->key_epoch, 2);
+    ck_assert_uint_eq(head->keys[0]->epoch, 2);
+    net_rig_task_state(&r, "safe1", STATE(SHUTDOWN));
+    net_rig_settle(&r);
+    ck_assert_ptr_null(net_mirror_find(&all[2]->mirror, KIND(NETWORK), "c"));
+    check_all(&r, "ended");
     net_rig_deinit(&r);
 }
 END_TEST
@@ -576,6 +623,7 @@ int main(void)
     SRunner *r = srunner_create(s);
 
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, keys_where_the_tasks_are);
     tcase_add_test(tc, records_of_present_networks);
     tcase_add_test(tc, endpoint_states);
     tcase_add_test(tc, nodes_go_down_and_come_back);
