@@ -239,6 +239,15 @@ static void act(struct sim *s, uint32_t leader)
     (void)change(s, leader, &c); /* refusals are part of the game */
 }
 
+/* The old leader is the last to hear of the new one: what reaches it is late. */
+static void deafen(struct sim *s, uint32_t node)
+{
+    uint64_t until_us = s->now_us + (200 + prng_below(&s->member, 1800)) * SIM_MS;
+
+    for (uint32_t from = 0; from < s->node_count; from++)
+        s->clogged_until_us[from][node] = MAX(s->clogged_until_us[from][node], until_us);
+}
+
 void sim_operator_step(struct sim *s)
 {
     int leader = find_leader(s);
@@ -271,6 +280,8 @@ void sim_operator_step(struct sim *s)
         ev.target = prng_below(&s->member, 2) == 0 ? RAFT_NONE : s->nodes[target].raft_id;
         SIM_TRACE(s, "%d> transfer to %d", leader, sim_slot(s, ev.target));
         (void)sim_node_step(s, (uint32_t)leader, &ev); /* refusals are part of the game */
+        if (!s->calm && prng_below(&s->member, 2) == 0)
+            deafen(s, (uint32_t)leader);
         return;
     }
     retire_slots(s);
