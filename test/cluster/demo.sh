@@ -139,6 +139,8 @@ run ctl network inspect -v --format '{{json .Services}}' back
 run ctl net check
 run ctl service rm web shell
 within 30 "the network is free" ctl network rm back
+gone() { engines_run web 0 && engines_run shell 0; }
+within 30 "their containers are gone" gone
 
 say "A worker loses power: its tasks move, the others do not notice"
 others=$(engines_but w2)
