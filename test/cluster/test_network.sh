@@ -66,7 +66,7 @@ check "the answers come from all four" slots 4 < <(fetch client 10.77.0.102:8080
 check "UDP" ctl service create -q --wait-timeout 40s --name echo --publish 9090:9090/udp --constraint node.hostname==w1 --stop-grace-period 1s \
     busybox udp_echo 9090
 udp() { lab exec client bash -c "exec 3<>/dev/udp/$1/9090; echo hello >&3; read -t 3 x <&3; [ \"\$x\" = hello ]"; }
-check "UDP through a node without a task" udp 10.77.0.102
+eventually 10 "UDP through a node without a task" udp 10.77.0.102
 refuses "the port is taken" "port '?8080'? is already in use" ctl service create -d --publish 8080:80 busybox sleep 1
 check "host mode" web here 1 --publish mode=host,published=8081,target=80 --network back --constraint node.hostname==w2
 check "its node answers" slots 1 < <(fetch client 10.77.0.102:8081 2)

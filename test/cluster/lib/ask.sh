@@ -117,7 +117,7 @@ load_start() {
     local name=$1 host=$2
     shift 2
     touch "/tmp/skep-load.$name.$$"
-    lab exec "$host" "${SKEP_BUILD:-$here/../../build/release}/http_load" -c 4 -t 300 -s "/tmp/skep-load.$name.$$" "$@" \
+    lab exec "$host" "${SKEP_BUILD:-$here/../../build/release}/http_load" -c 4 -w 10000 -t 300 -s "/tmp/skep-load.$name.$$" "$@" \
         >"/tmp/skep-load.$name.$$.out" 2>&1 &
     eval "load_pid_$name=$!"
     sleep 1
