@@ -31,9 +31,13 @@ static void is_ip(struct ip ip, const char *want)
 
 START_TEST(notation)
 {
-    static const char *const bad[] = { "", "10.0.0", "10.0.0.256", "::g", "10.0.0.1 ", "x" };
-    static const char *const bad_net[] = { "10.0.0.0",  "10.0.0.0/33", "10.0.0.0/-1", "fd::/129",
-                                           "10.0.0.0/", "/8",          "10.0.0.0/8/8" };
+    static const char *const bad[] = { "",         "10.0.0",    "10.0.0.256", "::g",    "10.0.0.1 ",
+                                       "x",        "01.0.0.1",  "1.2.3.4.5",  "1..2.3", "1.2.3.",
+                                       "-1.2.3.4", "300.1.1.1", "1.2.3.4:" };
+    static const char *const bad_net[] = { "10.0.0.0",     "10.0.0.0/33", "10.0.0.0/-1",
+                                           "fd::/129",     "10.0.0.0/",   "/8",
+                                           "10.0.0.0/8/8", "10.0.0/8",    "fd::1:10.0.0.256/8",
+                                           "10.0.0.0.0/8" };
     struct err e;
     struct ip ip = { .family = 9 };
     struct ip_net net = { .prefix = 9 };
