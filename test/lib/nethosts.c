@@ -135,9 +135,11 @@ static void on_change(void *ctx)
 void nethost_start(struct nethosts *h, unsigned number)
 {
     struct nethost *x = &h->hosts[number - 1];
-    struct net_options o = {
-        .run_dir = x->run_dir, .balancer = NET_BALANCER_NFT, .on_change = on_change, .ctx = x
-    };
+    struct net_options o = { .run_dir = x->run_dir,
+                             .balancer =
+                                 h->balancer == NET_BALANCER_AUTO ? NET_BALANCER_NFT : h->balancer,
+                             .on_change = on_change,
+                             .ctx = x };
     struct err e = { 0 };
     char name[16];
     int previous = -1;

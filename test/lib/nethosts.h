@@ -28,6 +28,7 @@ struct nethosts {
     struct loop *loop;
     struct arena arena;
     int own_ns, underlay_ns;
+    enum net_balancer balancer;         /* of hosts started from now on; AUTO = nftables */
     struct nethost hosts[NETHOSTS_MAX]; /* number n at n - 1 */
     size_t count;
     struct nettask tasks[NETHOST_TASKS_MAX];
