@@ -100,7 +100,9 @@ static bool key_of(enum nft_kind kind, const json_t *v, uint64_t *ret)
     case NFT_ENTRY:
         return mac_of(v, ret);
     case NFT_BACKEND:
-    case NFT_PORT_BACKEND:
+    case NFT_TCP_BACKEND:
+    case NFT_UDP_BACKEND:
+    case NFT_SCTP_BACKEND:
     case NFT_KINDS:
         break;
     }
@@ -120,7 +122,7 @@ static bool value_of(enum nft_kind kind, uint64_t key, const json_t *v, uint64_t
     }
     if (kind == NFT_BACKEND)
         return v4_of(v, ret);
-    if (kind != NFT_PORT_BACKEND && kind != NFT_HOST_PORT && kind != NFT_HOST_ADDRESS)
+    if (!nft_leads_to_port(kind))
         return number_of(v, ret);
     if (!pair_of(v, v4_of, number_of, pair))
         return false;

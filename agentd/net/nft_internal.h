@@ -38,6 +38,10 @@ struct nft_rule {
 /* "10.0.1.5 : goto s-10.0.1.5"; the key alone when with_value is false. */
 const char *nft_element_format(enum nft_kind kind, const struct nft_element *e, bool with_value,
                                char ret[NFT_ELEMENT_BYTES]);
+/* The map that holds the backends of a port of this IPPROTO_*. */
+enum nft_kind nft_backend_kind(uint64_t protocol);
+/* Whether its values are an address and a port, address << 16 | port. */
+bool nft_leads_to_port(enum nft_kind kind);
 const char *nft_chain_name(enum nft_kind kind, uint64_t id, char ret[NFT_NAME_BYTES]);
 /* A rule carries the hash of its text as a comment, so that a listing says which it is. */
 const char *nft_rule_tag(const char *text, char ret[NFT_TAG_BYTES]);

@@ -149,7 +149,8 @@ static void put_backends(struct making *k, struct nft_service *s)
         if (s->kind == NFT_VIP && k->m->role == NFT_ROUTER)
             put(k, NFT_BACKEND, key + s->count, v4(&b->address));
         else if (s->kind == NFT_PORT && !s->mesh && k->m->role != NFT_MARKS)
-            put(k, NFT_PORT_BACKEND, key + s->count, v4(&b->address) << 16 | s->target);
+            put(k, nft_backend_kind(s->id >> 16), key + s->count,
+                v4(&b->address) << 16 | s->target);
         s->count++;
     }
 }

@@ -31,7 +31,9 @@ enum nft_kind {
     NFT_VIP,
     NFT_PORT,
     NFT_BACKEND,
-    NFT_PORT_BACKEND,
+    NFT_TCP_BACKEND, /* one for each protocol: libnftables takes only rules of the protocol that */
+    NFT_UDP_BACKEND, /* the type of their map names, when it has read the map from the kernel */
+    NFT_SCTP_BACKEND,
     NFT_HAIRPIN,
     NFT_ENTRY,
     NFT_VIP_MARK,

@@ -20,7 +20,9 @@ const struct nft_kind_info nft_kinds[NFT_KINDS] = {
     [NFT_VIP]          = { "vip", "type ipv4_addr : verdict", ROUTER, false, "address" },
     [NFT_PORT]         = { "port", "type inet_proto . inet_service : verdict", ROUTER | STEER, false, "port" },
     [NFT_BACKEND]      = { "backend", "typeof numgen inc mod 2 : ip daddr", ROUTER, false, "backend" },
-    [NFT_PORT_BACKEND] = { "portbackend", "typeof numgen inc mod 2 : ip daddr . tcp dport", ROUTER | STEER, false, "backend of a port" },
+    [NFT_TCP_BACKEND]  = { "tcpbackend", "typeof numgen inc mod 2 : ip daddr . tcp dport", ROUTER | STEER, false, "backend of a port" },
+    [NFT_UDP_BACKEND]  = { "udpbackend", "typeof numgen inc mod 2 : ip daddr . udp dport", ROUTER | STEER, false, "backend of a port" },
+    [NFT_SCTP_BACKEND] = { "sctpbackend", "typeof numgen inc mod 2 : ip daddr . sctp dport", ROUTER | STEER, false, "backend of a port" },
     [NFT_HAIRPIN]      = { "hairpin", "type ipv4_addr . ipv4_addr", ROUTER | STEER, true, "hairpin" },
     [NFT_ENTRY]        = { "entry", "type ether_addr : mark", ROUTER | STEER, false, "entry node" },
     [NFT_VIP_MARK]     = { "vipmark", "type ipv4_addr : mark", MARKS, false, "address" },
@@ -52,6 +54,19 @@ const char *nft_model_table(enum nft_role role)
 
 /* ---- notation -----------------------------------------------------------------------------------
  */
+
+bool nft_leads_to_port(enum nft_kind kind)
+{
+    return kind == NFT_TCP_BACKEND || kind == NFT_UDP_BACKEND || kind == NFT_SCTP_BACKEND ||
+           kind == NFT_HOST_PORT || kind == NFT_HOST_ADDRESS;
+}
+
+enum nft_kind nft_backend_kind(uint64_t protocol)
+{
+    return protocol == IPPROTO_UDP    ? NFT_UDP_BACKEND
+           : protocol == IPPROTO_SCTP ? NFT_SCTP_BACKEND
+                                      : NFT_TCP_BACKEND;
+}
 
 static const char *protocol_of(uint64_t number)
 {
@@ -105,7 +120,9 @@ static void key_format(enum nft_kind kind, uint64_t key, char *ret, size_t size)
                        (unsigned)key & 0xff);
         break;
     case NFT_BACKEND:
-    case NFT_PORT_BACKEND:
+    case NFT_TCP_BACKEND:
+    case NFT_UDP_BACKEND:
+    case NFT_SCTP_BACKEND:
     case NFT_KINDS:
         (void)snprintf(ret, size, "%" PRIu64, key);
         break;
@@ -127,7 +144,7 @@ const char *nft_element_format(enum nft_kind kind, const struct nft_element *e, 
                        nft_chain_name(kind, e->value, name));
     else if (kind == NFT_BACKEND)
         (void)snprintf(ret + at, NFT_ELEMENT_BYTES - at, " : %s", v4_format(e->value, mem));
-    else if (kind == NFT_PORT_BACKEND || kind == NFT_HOST_PORT || kind == NFT_HOST_ADDRESS)
+    else if (nft_leads_to_port(kind))
         (void)snprintf(ret + at, NFT_ELEMENT_BYTES - at, " : %s . %" PRIu64,
                        v4_format(e->value >> 16, mem), e->value & 0xffff);
     else
@@ -279,9 +296,9 @@ void nft_service_rule(const struct nft_service *s, struct nft_rule *ret)
                        protocol_of(s->id >> 16), s->id & 0xffff);
     else
         (void)snprintf(ret->text, sizeof(ret->text),
-                       "%smeta l4proto %s dnat ip to numgen inc mod %u offset %" PRIu64
-                       " map @portbackend",
-                       mark, protocol_of(s->id >> 16), s->count, offset);
+                       "%smeta l4proto %s dnat ip to numgen inc mod %u offset %" PRIu64 " map @%s",
+                       mark, protocol_of(s->id >> 16), s->count, offset,
+                       nft_kinds[nft_backend_kind(s->id >> 16)].name);
 }
 
 /* ---- transactions -------------------------------------------------------------------------------

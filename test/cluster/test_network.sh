@@ -63,6 +63,12 @@ check "localhost answers, too" slots 1 < <(fetch w2 127.0.0.1:8080 3)
 check "scale to 4" ctl service scale --wait-timeout 40s door=4
 check "update: anywhere" ctl service update -q --wait-timeout 60s --constraint-rm node.hostname==m1 --update-parallelism 0 door
 check "the answers come from all four" slots 4 < <(fetch client 10.77.0.102:8080 24)
+check "UDP" ctl service create -q --wait-timeout 40s --name echo --publish 9090:9090/udp --constraint node.hostname==w1 --stop-grace-period 1s \
+    busybox udp_echo 9090
+udp() { lab exec client bash -c "exec 3<>/dev/udp/$1/9090; echo hello >&3; [ \"\$(timeout 3 dd bs=64 count=1 <&3)\" = hello ]"; }
+eventually 10 "UDP through a node without a task" udp 10.77.0.102
+eventually 10 "UDP through the node of its task" udp 10.77.0.101
+says "and everything is programmed" "no differences" ctl net check
 refuses "the port is taken" "port '?8080'? is already in use" ctl service create -d --publish 8080:80 busybox sleep 1
 check "host mode" web here 1 --publish mode=host,published=8081,target=80 --network back --constraint node.hostname==w2
 check "its node answers" slots 1 < <(fetch client 10.77.0.102:8081 2)
@@ -93,7 +99,7 @@ says "has an address of it" "172.31.7." in_task inlan w2 ip addr
 # ---- removal ----------------------------------------------------------------------------------------
 
 refuses "a network in use" "network back .*in use" ctl network rm back
-check "remove the services" ctl service rm web shell plain door here onhost inlan
+check "remove the services" ctl service rm web shell plain door echo here onhost inlan
 eventually 30 "no container is left" no_containers
 eventually 10 "remove the networks" ctl network rm back lan lan-config
 as_before() { [ "$before" = "$(residue)" ]; }

@@ -9,7 +9,7 @@
 
 static struct netrig_call vip(int who, bool tcp)
 {
-    return (struct netrig_call){ who, tcp, NETRIG_VIP, 80, 0 };
+    return (struct netrig_call){ who, tcp, NETRIG_VIP, 80, 0, false };
 }
 
 /* Client 11 on host 1; backends 12 on host 1, 13 and 14 on host 2. */
@@ -84,7 +84,7 @@ static void refuse(const struct balancer_ops *ops)
     netrig_apply(r);
     fd = netrig_connect(r, vip(11, true));
     EXPECT(fd == -ECONNREFUSED, "connected: %d", fd);
-    udp = netrig_connect(r, (struct netrig_call){ 11, false, NETRIG_VIP, 80, 5555 });
+    udp = netrig_connect(r, (struct netrig_call){ 11, false, NETRIG_VIP, 80, 5555, false });
     fd = netrig_talk(udp, "?", text);
     EXPECT(fd == -ECONNREFUSED, "answer: %d", fd);
     netrig_state(r, 12, PLAN_UP);
@@ -210,16 +210,19 @@ static void same_port(const struct balancer_ops *ops)
     netrig_task(r, 2, 12, PLAN_UP);
     netrig_apply(r);
     for (int i = 0; i < 8; i++) {
-        virtual = netrig_connect(r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 40000 + i });
+        virtual = netrig_connect(
+            r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 40000 + i, false });
         EXPECT(virtual >= 0 && netrig_talk(virtual, NULL, text) == 0, "vip: %d", virtual);
-        direct = netrig_connect(r, (struct netrig_call){ 11, true, "10.77.0.12", 80, 40000 + i });
+        direct =
+            netrig_connect(r, (struct netrig_call){ 11, true, "10.77.0.12", 80, 40000 + i, false });
         EXPECT(direct >= 0, "direct beside it: %s", strerror(-direct));
         EXPECT(netrig_talk(direct, NULL, text) == 0, "%s", "direct: silent");
         EXPECT(netrig_talk(virtual, "x\n", text) == 0, "%s", "vip: silent");
         EXPECT(netrig_talk(direct, "y\n", text) == 0, "%s", "direct: silent");
         close(virtual);
         close(direct);
-        direct = netrig_connect(r, (struct netrig_call){ 11, true, "10.77.0.12", 80, 40000 + i });
+        direct =
+            netrig_connect(r, (struct netrig_call){ 11, true, "10.77.0.12", 80, 40000 + i, false });
         EXPECT(direct >= 0 && netrig_talk(direct, NULL, text) == 0, "direct after it: %d", direct);
         close(direct);
     }

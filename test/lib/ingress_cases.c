@@ -16,7 +16,7 @@ static const char *const host_address[] = { "", "192.168.77.1", "192.168.77.2", 
 
 static struct netrig_call at(int who, const char *address, int port, bool tcp)
 {
-    return (struct netrig_call){ who, tcp, address, port, 0 };
+    return (struct netrig_call){ who, tcp, address, port, 0, false };
 }
 
 /* Ports in order of (protocol, published, host_ip), as plans have them. */
@@ -36,10 +36,26 @@ static struct netrig *mesh(const struct balancer_ops *ops)
     netrig_task(r, 2, 12, PLAN_UP);
     netrig_task(r, 2, 13, PLAN_UP);
     netrig_task(r, 3, 14, PLAN_UP);
+    netrig_apply(r); /* as on a node: what stands before a port comes is read back */
     for (size_t i = 0; i < ARRAY_LEN(ports); i++)
         netrig_port(r, ports[i], 0);
     netrig_apply(r);
     return r;
+}
+
+/* A port alone and added to what stands: each protocol must be writable without the others. */
+static void alone(const struct balancer_ops *ops)
+{
+    struct netrig *r = netrig_new(1, ops);
+    const char *text;
+
+    netrig_task(r, 1, 11, PLAN_UP);
+    netrig_apply(r);
+    netrig_port(r, (struct plan_port){ .protocol = UDP, .published = 8080, .target = 80 }, 0);
+    netrig_apply(r);
+    text = netrig_ask(r, at(NETRIG_CLIENT, host_address[1], 8080, false));
+    EXPECT(strncmp(text, "t11 ", 4) == 0, "%s: %s", text, strerror(errno));
+    netrig_free(r);
 }
 
 static void want_all(struct netrig *r, struct netrig_call call, const char *client)
@@ -189,8 +205,12 @@ static void drain(const struct balancer_ops *ops)
 }
 
 const struct balancer_case ingress_cases[] = {
-    { "snat", snat },           { "preserve", preserve },
-    { "local", local },         { "from_inside", from_inside },
-    { "host_mode", host_mode }, { "ingress_drain", drain },
+    { "alone", alone },
+    { "snat", snat },
+    { "preserve", preserve },
+    { "local", local },
+    { "from_inside", from_inside },
+    { "host_mode", host_mode },
+    { "ingress_drain", drain },
 };
 const size_t ingress_case_count = ARRAY_LEN(ingress_cases);

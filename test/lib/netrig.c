@@ -197,9 +197,15 @@ static void *server_thread(void *ctx)
 }
 
 struct binding {
-    bool tcp;
-    int fd;
+    bool tcp, sctp;
+    int fd; /* -1: the kernel has no such protocol */
 };
+
+static int new_socket(bool tcp, bool sctp, int flags)
+{
+    return socket(AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | flags,
+                  sctp ? IPPROTO_SCTP : 0);
+}
 
 static int bind_in(void *ctx, struct err *e)
 {
@@ -208,7 +214,9 @@ static int bind_in(void *ctx, struct err *e)
     int on = 1;
 
     (void)e;
-    b->fd = socket(AF_INET, (b->tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    b->fd = new_socket(b->tcp, b->sctp, SOCK_NONBLOCK);
+    if (b->fd < 0 && b->sctp)
+        return 0;
     ASSERT(b->fd >= 0);
     ASSERT(setsockopt(b->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
     ASSERT(bind(b->fd, (struct sockaddr *)&any, sizeof(any)) == 0);
@@ -218,14 +226,19 @@ static int bind_in(void *ctx, struct err *e)
 
 static void serve_in(struct netrig *r, int ns, const char *name)
 {
-    for (int tcp = 0; tcp < 2; tcp++) {
-        struct binding b = { .tcp = tcp };
-        struct served s = { .tcp = tcp, .listening = tcp };
+    static const struct binding protocols[] = { { .tcp = true },
+                                                { .tcp = false },
+                                                { .tcp = true, .sctp = true } };
+
+    for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
+        struct binding b = protocols[i];
+        struct served s = { .tcp = b.tcp, .listening = b.tcp };
 
         ASSERT(netns_inside(ns, bind_in, &b, NULL) == 0);
         s.fd = b.fd;
         (void)snprintf(s.name, sizeof(s.name), "%s", name);
-        serve(r, &s);
+        if (s.fd >= 0)
+            serve(r, &s);
     }
     ASSERT(write(r->wake[1], "x", 1) == 1);
 }
@@ -667,7 +680,7 @@ static int connect_in(void *ctx, struct err *e)
 
     (void)e;
     ASSERT(inet_pton(AF_INET, c->call.address, &to.sin_addr) == 1);
-    c->fd = socket(AF_INET, (c->call.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+    c->fd = new_socket(c->call.tcp, c->call.sctp, 0);
     ASSERT(c->fd >= 0);
     ASSERT(setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
     ASSERT(setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0);

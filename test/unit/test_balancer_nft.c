@@ -60,7 +60,8 @@ START_TEST(repair)
         ck_assert_msg(found, "%s: %zu differences, first: %s %s", cases[i].by_hand, d.count,
                       d.count > 0 ? d.items[0]->object : "",
                       d.count > 0 ? d.items[0]->problem : "");
-        ck_assert_str_ne(netrig_ask(r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 0 }), "");
+        ck_assert_str_ne(netrig_ask(r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 0, false }),
+                         "");
     }
     netrig_shell("ip -n r1 route del local 10.77.0.200 dev lo table local");
     {

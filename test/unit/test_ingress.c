@@ -72,9 +72,10 @@ START_TEST(port_in_use)
     ck_assert_str_eq(ingress_problem(netrig_ingress(r, 1)), "port 8080/tcp is in use on this host");
     /* It is his listener that takes the connection. */
     ck_assert_str_eq(
-        netrig_ask(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8081, 0 }),
+        netrig_ask(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8081, 0, false }),
         "t11 10.77.0.241");
-    other = netrig_connect(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8080, 0 });
+    other = netrig_connect(
+        r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8080, 0, false });
     ck_assert_int_ge(other, 0);
     close(other);
     ck_assert_int_eq(ingress_check(netrig_ingress(r, 1), true, &d, &e), 0);
@@ -86,7 +87,8 @@ START_TEST(port_in_use)
     ck_assert_uint_eq(d.count, 0);
     ck_assert_str_eq(ingress_problem(netrig_ingress(r, 1)), "");
     ck_assert_str_ne(
-        netrig_ask(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8080, 0 }), "");
+        netrig_ask(r, (struct netrig_call){ NETRIG_CLIENT, true, "192.168.77.1", 8080, 0, false }),
+        "");
     ck_assert_int_lt(netns_inside(host, listen_in, &fd, NULL), 0);
     close(fd);
     netrig_free(r);
@@ -99,7 +101,7 @@ START_TEST(repair)
     struct netrig *r = netrig_new(1, &balancer_nft);
     CLEANUP_ARENA struct arena a = { 0 };
     struct differences d = { .arena = &a };
-    struct netrig_call call = { NETRIG_CLIENT, true, "192.168.77.1", 8080, 0 };
+    struct netrig_call call = { NETRIG_CLIENT, true, "192.168.77.1", 8080, 0, false };
     struct err e = { 0 };
 
     netrig_task(r, 1, 11, PLAN_UP);

@@ -153,15 +153,18 @@ START_TEST(published)
     m = make(NFT_ROUTER, NULL);
     want_part(NULL, m,
               "add rule ip skep p-tcp-80 ct mark set ct mark or 0x40000 meta l4proto tcp "
-              "dnat ip to numgen inc mod 3 offset 196608 map @portbackend");
-    want_part(NULL, m, "add rule ip skep p-sctp-81 meta l4proto sctp dnat ip to numgen inc mod 1 ");
+              "dnat ip to numgen inc mod 3 offset 196608 map @tcpbackend");
+    want_part(NULL, m,
+              "add rule ip skep p-sctp-81 meta l4proto sctp dnat ip to numgen inc mod 1 offset "
+              "262144 map @sctpbackend");
     want_part(NULL, m, "sctp . 81 : goto p-sctp-81 }");
     want_part(NULL, m, "ct mark and 0x40000 == 0x40000 snat to 10.0.0.9 comment");
     m = make(NFT_STEER, NULL);
     want_part(NULL, m,
               "p-tcp-80 ct mark set ct mark or 0x40000 meta l4proto tcp dnat ip to "
               "169.254.7.9:80 comment");
-    ck_assert_uint_eq(m->sets[NFT_BACKEND].count + m->sets[NFT_PORT_BACKEND].count, 0);
+    for (int kind = NFT_BACKEND; kind <= NFT_SCTP_BACKEND; kind++)
+        ck_assert_uint_eq(m->sets[kind].count, 0);
     ports[0].host_mode = true;
     want_part(NULL, make(NFT_STEER, NULL),
               "p-tcp-80 meta l4proto tcp dnat ip to numgen inc mod 3 ");

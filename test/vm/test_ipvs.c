@@ -1,6 +1,7 @@
 /* agentd/net/balancer_ipvs with a real ip_vs: what every balancer must do
  * (test/lib/balancer_cases.c, ingress_cases.c), source ports that clash, and the repair of what was
  * changed by hand. Arguments: names of cases. */
+#include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -35,8 +36,8 @@ static bool was_repeated(int fd)
 static void clash(const struct balancer_ops *ops)
 {
     struct netrig *r = netrig_new(2, ops);
-    struct netrig_call to[2] = { { 11, true, NETRIG_VIP, 80, 0 },
-                                 { 11, true, "10.77.0.12", 80, 0 } };
+    struct netrig_call to[2] = { { 11, true, NETRIG_VIP, 80, 0, false },
+                                 { 11, true, "10.77.0.12", 80, 0, false } };
     char text[NETRIG_TEXT];
     int stalled = 0, failed = 0;
 
@@ -109,16 +110,45 @@ static void repair(const struct balancer_ops *ops)
                      strcmp(d.items[k]->what, cases[i].what) == 0;
         EXPECT(found, "%s: %zu differences, first: %s %s", cases[i].by_hand, d.count,
                d.count > 0 ? d.items[0]->object : "", d.count > 0 ? d.items[0]->problem : "");
-        EXPECT(netrig_ask(r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 0 })[0] != '\0',
+        EXPECT(netrig_ask(r, (struct netrig_call){ 11, true, NETRIG_VIP, 80, 0, false })[0] != '\0',
                "%s: %s", cases[i].by_hand, "no answer after the repair");
     }
     netrig_free(r);
 }
 
+/* SCTP through the mesh, from the node of the task and from the other one. */
+static void sctp(const struct balancer_ops *ops)
+{
+    struct netrig *r = netrig_new(2, ops);
+    const char *text;
+
+    netrig_task(r, 1, 11, PLAN_UP);
+    netrig_apply(r);
+    netrig_port(r,
+                (struct plan_port){
+                    .protocol = SKEP__PROTOCOL__PROTOCOL_SCTP, .published = 8080, .target = 80 },
+                0);
+    netrig_apply(r);
+    for (int host = 1; host <= 2; host++) {
+        struct netrig_call call = {
+            NETRIG_CLIENT, true, host == 1 ? "192.168.77.1" : "192.168.77.2", 8080, 0, true
+        };
+
+        text = netrig_ask(r, call);
+        EXPECT(strncmp(text, "t11 ", 4) == 0, "host %d: '%s': %s", host, text, strerror(errno));
+    }
+    netrig_free(r);
+}
+
+static void sctp_nft(const struct balancer_ops *ops)
+{
+    (void)ops;
+    sctp(&balancer_nft);
+}
+
 static const struct balancer_case own[] = {
-    { "probe", probe },
-    { "clash", clash },
-    { "repair", repair },
+    { "sctp", sctp },   { "sctp_nft", sctp_nft }, { "probe", probe },
+    { "clash", clash }, { "repair", repair },
 };
 
 static int passed, failed;
