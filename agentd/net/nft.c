@@ -12,28 +12,34 @@
 
 #include "agentd/net/netns.h"
 #include "agentd/net/nl.h"
+#include "common/clock.h"
+
+/* After it, the kernel has freed what the transaction removed, and closing the socket is free. */
+static const uint64_t REST_NS = 200000000;
 
 struct nft {
     int ns;              /* -1: the thread's own */
-    struct nft_ctx *ctx; /* during a command */
+    struct nft_ctx *ctx; /* since the last command, for REST_NS at least; NULL = none */
+    uint64_t used_ns;    /* when that was */
     struct nl netlink;   /* for the generation */
 };
-
-void nft_close(struct nft *n)
-{
-    if (n == NULL)
-        return;
-    if (n->ns >= 0)
-        (void)close(n->ns);
-    nl_close(&n->netlink);
-    free(n);
-}
 
 static void context_free(struct nft *n)
 {
     if (n->ctx != NULL)
         nft_ctx_free(n->ctx);
     n->ctx = NULL;
+}
+
+void nft_close(struct nft *n)
+{
+    if (n == NULL)
+        return;
+    context_free(n);
+    if (n->ns >= 0)
+        (void)close(n->ns);
+    nl_close(&n->netlink);
+    free(n);
 }
 
 static int context_in(void *ctx, struct err *e)
@@ -46,10 +52,14 @@ static int context_in(void *ctx, struct err *e)
     return 0;
 }
 
-/* Its socket is in the namespace it was made in. To be freed whether or not this succeeds. */
-static int context_new(struct nft *n, struct err *e)
+/* Its socket is in the namespace it was made in. */
+static int context(struct nft *n, struct err *e)
 {
-    return netns_inside(n->ns, context_in, n, e);
+    int rc = n->ctx != NULL ? 0 : netns_inside(n->ns, context_in, n, e);
+
+    if (rc < 0)
+        context_free(n);
+    return rc;
 }
 
 struct nft *nft_open(int ns, struct err *e)
@@ -65,7 +75,7 @@ struct nft *nft_open(int ns, struct err *e)
     if (rc == 0)
         rc = nl_open(&n->netlink, NETLINK_NETFILTER, ns, e);
     if (rc == 0)
-        rc = context_new(n, e);
+        rc = context(n, e);
     context_free(n);
     if (rc < 0) {
         nft_close(n);
@@ -93,11 +103,11 @@ static int failed(struct nft *n, struct err *e)
 
 int nft_apply(struct nft *n, const char *text, struct err *e)
 {
-    int rc = context_new(n, e);
+    int rc = context(n, e);
 
     if (rc == 0 && nft_run_cmd_from_buffer(n->ctx, text) != 0)
         rc = failed(n, e);
-    context_free(n);
+    n->used_ns = clock_now_ns();
     return rc;
 }
 
@@ -125,11 +135,11 @@ static int dump(struct nft *n, const char *table, json_t **ret, struct err *e)
 
 int nft_dump(struct nft *n, const char *table, json_t **ret, struct err *e)
 {
-    int rc = context_new(n, e);
+    int rc = context(n, e);
 
     if (rc == 0)
         rc = dump(n, table, ret, e);
-    context_free(n);
+    n->used_ns = clock_now_ns();
     return rc;
 }
 
@@ -154,6 +164,8 @@ int nft_generation(struct nft *n, uint32_t *ret, struct err *e)
     uint32_t generation = 0;
     int rc;
 
+    if (n->ctx != NULL && clock_now_ns() - n->used_ns > REST_NS)
+        context_free(n);
     (void)nl_request(&r, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &head, sizeof(head));
     rc = nl_ask(&n->netlink, &r, on_generation, &generation, e);
     if (rc < 0)
