@@ -34,8 +34,8 @@ struct netrig;
 struct netrig *netrig_new(int hosts, const struct balancer_ops *ops);
 void netrig_free(struct netrig *r);
 
-/* A task of the service, with a server that answers "t<last> <client's address>" and echoes, on port 80
- * of TCP, UDP and, where the kernel has it, SCTP. */
+/* A task of the service, with a server that answers "t<last> <client's address>" and echoes, on
+ * port 80 of TCP, UDP and, where the kernel has it, SCTP. */
 void netrig_task(struct netrig *r, int host, int last, enum plan_state state);
 /* Another state; PLAN_GONE removes it from the plans and its routes, its server stays silent. */
 void netrig_state(struct netrig *r, int last, enum plan_state state);
