@@ -244,6 +244,18 @@ static int apply_create(struct apply *a, const Skep__StoreAction *action)
     return 0;
 }
 
+/* What others may have written since it was computed: the allocator the endpoint, another operator,
+ * with the same spec, the iteration of a job. */
+static Skep__Service operators_update(const Skep__Service *from, const Skep__Service *to)
+{
+    Skep__Service s = *to;
+
+    s.endpoint = from->endpoint;
+    if (to->job_iteration != 0)
+        s.job_iteration = from->job_iteration + 1;
+    return s;
+}
+
 static int apply_update(struct apply *a, const Skep__StoreAction *action)
 {
     const ProtobufCMessage *object;
@@ -271,8 +283,7 @@ static int apply_update(struct apply *a, const Skep__StoreAction *action)
         meta.spec_version = a->index;
     Skep__Service service;
     if (kind == SKEP__KIND__KIND_SERVICE && action->expect_spec_version != 0) {
-        service = *(const Skep__Service *)object;
-        service.endpoint = ((const Skep__Service *)e->object)->endpoint;
+        service = operators_update((const Skep__Service *)e->object, (const Skep__Service *)object);
         object = &service.base;
     }
     put(a, e, object, &meta);

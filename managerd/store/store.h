@@ -106,7 +106,8 @@ void store_tx_clear(struct store_tx *tx);
 void store_tx_create(struct store_tx *tx, const ProtobufCMessage *object);
 /* object carries the id of what it replaces. Expectations: 0 = not checked. A service's update that
  * expects a spec version is an operator's: its endpoint stays as it is stored, because the
- * allocator may have written it since the update was computed. */
+ * allocator may have written it since the update was computed; a job's iteration, unless 0, becomes
+ * the next one of what is stored. */
 void store_tx_update(struct store_tx *tx, const ProtobufCMessage *object, uint64_t expect_version,
                      uint64_t expect_spec_version);
 void store_tx_remove(struct store_tx *tx, Skep__Kind kind, const char *id, uint64_t expect_version);

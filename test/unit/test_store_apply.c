@@ -266,6 +266,26 @@ START_TEST(an_operators_update_keeps_the_endpoint)
 }
 END_TEST
 
+/* Two operators change a job, both having seen its first iteration: the second begins the third, or
+ * its spec would never run. */
+START_TEST(every_operators_update_begins_an_iteration)
+{
+    uint64_t spec_version = store_service(f.s, "s1")->meta->spec_version;
+    Skep__Service *again = fixture_edit(&f, SKEP__KIND__KIND_SERVICE, "s1");
+
+    again->job_iteration = 1; /* the same spec: the spec version stays, too */
+    for (uint64_t i = 1; i <= 2; i++) {
+        store_tx_update(f.tx, &again->base, 0, spec_version);
+        ck_assert_int_eq(fixture_apply(&f, NULL, NULL), 0);
+        ck_assert_uint_eq(store_service(f.s, "s1")->job_iteration, i);
+    }
+    again->job_iteration = 0; /* no job */
+    store_tx_update(f.tx, &again->base, 0, spec_version);
+    ck_assert_int_eq(fixture_apply(&f, NULL, NULL), 0);
+    ck_assert_uint_eq(store_service(f.s, "s1")->job_iteration, 0);
+}
+END_TEST
+
 /* ---- deltas ---- */
 
 static const struct delta_case {
@@ -548,6 +568,7 @@ int main(void)
     tcase_add_test(tc, task_needs_its_spec);
     tcase_add_test(tc, meta_follows_the_log);
     tcase_add_test(tc, an_operators_update_keeps_the_endpoint);
+    tcase_add_test(tc, every_operators_update_begins_an_iteration);
     tcase_add_loop_test(tc, deltas_are_merged, 0, ARRAY_LEN(delta_cases));
     tcase_add_test(tc, a_delta_of_a_gone_task_is_skipped);
     tcase_add_test(tc, a_task_is_never_bound_to_a_node_that_is_gone);
