@@ -157,16 +157,28 @@ static void replace(struct pass *p, struct slot *s, const Skep__Task *failed)
     service_add_task(p, s, &plan);
 }
 
+/* Something newer than t is wanted and alive. */
+static bool outlived(const struct pass *p, const struct slot *s, const Skep__Task *t)
+{
+    for (size_t i = s->task_count; i-- > 0 && s->tasks[i]->attempt > t->attempt;) {
+        if (task_wanted(s->tasks[i]) && !task_dead(s->tasks[i]) && !task_lost(p, s->tasks[i]))
+            return true;
+    }
+    return false;
+}
+
 void restart_slot(struct pass *p, struct slot *s)
 {
     if (s->wanted_count == 0 || s->touched || !pass_room(p))
         return;
     const Skep__Task *failed = stop_failed(p, s);
 
-    /* Beside a living task of the current spec no other is needed; beside an old one that a
-     * start-first update is about to replace, only when the new one failed. */
+    /* Beside a living task of the current spec no other is needed; beside a stale one that a
+     * start-first update is about to replace, only when the new one failed: not when the stale one
+     * is the newer of the two, of an update that was taken back. */
     bool covered = s->clean != NULL || s->parked != NULL ||
-                   (s->stale_count > 0 && failed != NULL && service_task_stale(p, failed));
+                   (s->stale_count > 0 && failed != NULL &&
+                    (service_task_stale(p, failed) || outlived(p, s, failed)));
     if (failed != NULL && !covered && restart_allowed(p, s, failed))
         replace(p, s, failed);
     for (size_t i = 0; i < s->task_count; i++) {
