@@ -215,10 +215,11 @@ static enum operation ask_repair(struct skep *w, ProtobufCMessage **ret_request)
         update->spec = (Skep__ServiceSpec *)message_clone_arena(&w->arena, &s->spec->base);
         update->spec->task->placement->n_constraints = 0;
         update->spec->task->n_networks = update->spec->endpoint->n_ports = 0;
+        /* What fails before all nodes are back is tried again, not taken back. */
         spec_set_all(&update->spec->base, &w->arena,
                      s->spec->mode_case > SKEP__SERVICE_SPEC__MODE_GLOBAL
                          ? "task.container.image=exit-2:9"
-                         : "task.container.image=nginx:9");
+                         : "task.container.image=nginx:9 update.failure_action=FAILURE_CONTINUE");
         spec_set_all(&update->spec->base, &w->arena,
                      "task.restart.max_attempts=0 task.restart.condition=RESTART_ANY");
         *ret_request = &update->base;
@@ -298,6 +299,8 @@ void skep_operator_response(struct skep *w, const struct skep_parcel *p)
         return;
     }
     SIM_TRACE(w->s, "operator %u is answered: %s", p->who, err_str(p->rc));
+    if (o->calm && p->rc == -ERR_CONFLICT)
+        w->repairs = 0; /* overtaken, by a rollback for instance: all of them once more */
     free(o->request);
     o->request = NULL;
     w->s->completed++;
