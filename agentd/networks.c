@@ -160,6 +160,12 @@ static struct net_task task_of(const struct roster_entry *en, struct arena *a)
 
     t.network_count = networks_overlays(en->assignment, a, &list);
     t.networks = list;
+    if (en->assignment != NULL) {
+        const Skep__ContainerSpec *c = en->assignment->spec->task->container;
+
+        t.nameservers = c->dns_nameservers;
+        t.nameserver_count = c->n_dns_nameservers;
+    }
     return t;
 }
 

@@ -1,8 +1,8 @@
 /* The DNS server of this host's containers: one listener (UDP and TCP) per network, inside its
  * router namespace on the gateway addresses. The socket names the network, the source address the
  * task, and so all the networks whose names it may ask for. Answers come straight from the tables
- * (agentd/netplan/tables.h); other names are forwarded to the host's resolvers from the host's own
- * namespace. Loop thread. RFC 1035, 6891 (EDNS size), 7766 (TCP). */
+ * (agentd/netplan/tables.h); other names are forwarded to the task's own name servers or the host's
+ * resolvers, from the host's own namespace. Loop thread. RFC 1035, 6891 (EDNS size), 7766 (TCP). */
 #ifndef SKEP_AGENTD_DNS_DNS_H
 #define SKEP_AGENTD_DNS_DNS_H
 
@@ -15,8 +15,15 @@
 
 struct dns;
 
+enum { DNS_SERVERS_MAX = 3 }; /* as in libc */
+
 struct dns_options {
     const char *resolv_conf; /* "/etc/resolv.conf"; read again when it changes */
+    /* Name servers that the task with this address in the network was given: other names are asked
+     * for there, from the host's namespace. 0, or NULL: the host's resolvers. */
+    size_t (*servers)(void *ctx, const char *network_id, const struct ip *asker,
+                      struct ip ret[DNS_SERVERS_MAX]);
+    void *ctx;
 };
 
 /* tables: borrowed for the server's life. */

@@ -9,7 +9,7 @@
 #include "common/assert.h"
 #include "common/random.h"
 
-/* Questions for the host's resolvers, asked from the host's own namespace. Each attempt has a
+/* Questions for the task's or the host's resolvers, asked from the host's own namespace. Each attempt has a
  * socket of its own, connected to one server: a random port, a random id, and the kernel drops what
  * others send. A question that came over TCP is asked over TCP. */
 
@@ -104,7 +104,7 @@ static bool take_answer(struct forward *f, uint8_t *message, size_t size)
         try_next(f);
         return true;
     }
-    if (f->attempt > 1) { /* those before it did not answer */
+    if (f->attempt > 1 && !f->of_task) { /* those before it did not answer */
         r->preferred = f->server;
         r->preferred_until_ms = loop_now_ms(d->loop) + PREFER_MS;
     }
@@ -217,7 +217,7 @@ static void on_stream(void *ctx, int fd, uint32_t events)
 static int start_attempt(struct forward *f)
 {
     struct dns *d = f->dns;
-    const union address *to = &d->resolvers.list[f->server];
+    const union address *to = &f->servers[f->server];
     bool tcp = f->client != NULL;
     int type = (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
@@ -244,9 +244,8 @@ static bool attempt(struct forward *f)
     struct dns *d = f->dns;
 
     close_socket(f);
-    resolvers_refresh(d);
-    while (f->attempt < FORWARD_ATTEMPTS && d->resolvers.count > 0) {
-        f->server = (d->resolvers.preferred + f->attempt) % (unsigned)d->resolvers.count;
+    while (f->attempt < FORWARD_ATTEMPTS && f->server_count > 0) {
+        f->server = (f->first + f->attempt) % (unsigned)f->server_count;
         f->attempt++;
         if (start_attempt(f) == 0) {
             loop_timer_set(d->loop, &f->timeout, loop_now_ms(d->loop) + FORWARD_ATTEMPT_MS,
@@ -281,13 +280,10 @@ static bool has_room(const struct dns *d, const struct forward_origin *o)
 
 bool forward_start(struct dns *d, const struct forward_origin *o, const struct dns_query *q)
 {
-    resolvers_refresh(d);
-    if (d->resolvers.count == 0 || !has_room(d, o))
+    if (!has_room(d, o))
         return false;
     struct forward *f = xcalloc(1, sizeof(*f));
 
-    if (loop_now_ms(d->loop) > d->resolvers.preferred_until_ms)
-        d->resolvers.preferred = 0;
     f->dns = d;
     f->listener = o->listener;
     f->client = o->client;
@@ -295,6 +291,7 @@ bool forward_start(struct dns *d, const struct forward_origin *o, const struct d
     f->source = o->source;
     f->query = *q;
     f->fd = -1;
+    resolvers_choose(d, f);
     f->next = d->forwards;
     d->forwards = f;
     d->forward_count++;

@@ -18,7 +18,6 @@ enum {
     UDP_BATCH = 64,         /* queries read, and answers sent, at once */
     UDP_ROUNDS_MAX = 4,     /* batches per wake-up, so that other work gets its turn */
     QUERY_BYTES_MAX = 2048, /* of a query, with whatever is attached to it */
-    NAMESERVERS_MAX = 3,    /* as in libc */
     FORWARDS_MAX = 1024,    /* under way; each holds a socket of its own, hence a random port */
     FORWARDS_NETWORK_MAX = 512,
     FORWARDS_SOURCE_MAX = 128,
@@ -81,8 +80,11 @@ struct forward {
     union address from;
     struct ip source;
     struct dns_query query;
-    uint16_t id; /* of the attempt */
-    unsigned attempt, server;
+    union address servers[DNS_SERVERS_MAX];
+    size_t server_count;
+    bool of_task; /* they are its own, not the host's */
+    uint16_t id;  /* of the attempt */
+    unsigned attempt, server, first;
     int fd;
     uint8_t *stream; /* TCP: what has come, two bytes of length first */
     size_t stream_bytes;
@@ -92,7 +94,7 @@ struct forward {
 
 struct resolvers {
     char *path;
-    union address list[NAMESERVERS_MAX];
+    union address list[DNS_SERVERS_MAX];
     size_t count;
     struct stat seen;
     bool read;
@@ -118,6 +120,7 @@ struct dns {
     struct forward *forwards;
     size_t forward_count;
     struct resolvers resolvers;
+    struct dns_options options;
     struct udp_batch batch;
     uint8_t message[DNS_MESSAGE_BYTES_MAX];
 };
@@ -155,9 +158,10 @@ void forward_cancel(struct forward *f);
 void forwards_cancel(struct dns *d, const struct listener *of);
 
 /* ---- resolvers.c ---- */
-/* Reads the file when it changed. Nameservers that are our own listeners are left out. */
-void resolvers_refresh(struct dns *d);
+/* Whom to ask for f: the name servers of its task, else the host's, whose file is read again when
+ * it changed. Those that are our own listeners are left out. */
+void resolvers_choose(struct dns *d, struct forward *f);
 /* Pure; for tests. Returns how many there are. */
-size_t resolvers_parse(const char *text, union address ret[NAMESERVERS_MAX]);
+size_t resolvers_parse(const char *text, union address ret[DNS_SERVERS_MAX]);
 
 #endif

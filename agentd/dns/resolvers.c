@@ -30,13 +30,13 @@ static bool parse_server(char *word, union address *ret)
     return true;
 }
 
-size_t resolvers_parse(const char *text, union address ret[NAMESERVERS_MAX])
+size_t resolvers_parse(const char *text, union address ret[DNS_SERVERS_MAX])
 {
     CLEANUP_FREE char *copy = xstrdup(text);
     size_t count = 0;
     char *rest = copy;
 
-    for (char *line; count < NAMESERVERS_MAX && (line = strsep(&rest, "\n")) != NULL;) {
+    for (char *line; count < DNS_SERVERS_MAX && (line = strsep(&rest, "\n")) != NULL;) {
         static const char keyword[] = "nameserver";
         char *word = line + strlen(keyword);
 
@@ -61,11 +61,12 @@ static bool is_ours(const struct dns *d, const struct ip *ip)
     return false;
 }
 
-void resolvers_refresh(struct dns *d)
+/* Reads the file when it changed. */
+static void refresh(struct dns *d)
 {
     struct resolvers *r = &d->resolvers;
     CLEANUP_BUF struct buf text = BUF_INIT(RESOLV_CONF_BYTES_MAX);
-    union address found[NAMESERVERS_MAX];
+    union address found[DNS_SERVERS_MAX];
     uint64_t now = loop_now_ms(d->loop);
     struct stat st;
     struct err e = { 0 };
@@ -97,4 +98,28 @@ void resolvers_refresh(struct dns *d)
             r->list[r->count++] = found[i];
     }
     log_debug("dns.resolvers", "path=%s found=%zu used=%zu", r->path, count, r->count);
+}
+
+void resolvers_choose(struct dns *d, struct forward *f)
+{
+    struct resolvers *r = &d->resolvers;
+    struct ip own[DNS_SERVERS_MAX];
+    size_t count = 0;
+
+    if (d->options.servers != NULL)
+        count = d->options.servers(d->options.ctx, f->listener->network->id, &f->source, own);
+    f->of_task = count > 0;
+    f->server_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_ours(d, &own[i]))
+            f->servers[f->server_count++] = address_of(&own[i], DNS_PORT);
+    }
+    if (f->of_task)
+        return;
+    refresh(d);
+    if (loop_now_ms(d->loop) > r->preferred_until_ms)
+        r->preferred = 0;
+    f->first = r->preferred;
+    f->server_count = r->count;
+    memcpy(f->servers, r->list, sizeof(f->servers));
 }

@@ -374,6 +374,7 @@ struct dns *dns_new(struct loop *l, const struct tables *t, const struct dns_opt
 
     d->loop = l;
     d->tables = t;
+    d->options = *o;
     d->resolvers.path = xstrdup(o->resolv_conf);
     prng_init(&d->random, random_u64());
     prepare_batch(&d->batch);

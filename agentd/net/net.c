@@ -80,10 +80,16 @@ static int open_host(struct net *n, struct err *e)
     return rc;
 }
 
+static void open_dns(struct net *n)
+{
+    const struct dns_options o = { "/etc/resolv.conf", tasks_nameservers, n };
+
+    n->dns = dns_new(n->loop, n->tables, &o);
+}
+
 struct net *net_new(struct loop *l, const struct net_options *o, struct err *e)
 {
     struct net *n = xcalloc(1, sizeof(*n));
-    const struct dns_options dns = { .resolv_conf = "/etc/resolv.conf" };
 
     n->loop = l;
     n->options = *o;
@@ -97,7 +103,7 @@ struct net *net_new(struct loop *l, const struct net_options *o, struct err *e)
         net_free(n);
         return NULL;
     }
-    n->dns = dns_new(l, n->tables, &dns);
+    open_dns(n);
     networks_learn_owners(n);
     pick_balancer(n);
     describe_update(n, false);
@@ -130,12 +136,10 @@ void net_free(struct net *n)
 /* The sockets of the server borrow the tables: both begin anew. */
 static void forget_tables(struct net *n)
 {
-    const struct dns_options dns = { .resolv_conf = "/etc/resolv.conf" };
-
     dns_free(n->dns);
     tables_free(n->tables);
     n->tables = tables_new();
-    n->dns = dns_new(n->loop, n->tables, &dns);
+    open_dns(n);
     n->epoch++;
 }
 

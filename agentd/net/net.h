@@ -53,6 +53,8 @@ struct net_task {
     const char *task_id;
     Skep__NetworkAttachment *const *networks; /* overlays, in the order of its spec; as allocated */
     size_t network_count;
+    char *const *nameservers; /* of its service: where names that no network has are asked for */
+    size_t nameserver_count;  /* 0: the host's resolvers */
 };
 
 /* Gives the namespace of process pid an interface (eth0 … in order; the first free numbers) per

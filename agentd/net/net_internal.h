@@ -52,6 +52,8 @@ struct attachment { /* a task whose namespace has its networks */
     struct arena arena;
     Skep__NetworkAttachment **networks;
     size_t network_count;
+    struct ip nameservers[DNS_SERVERS_MAX]; /* more are not used, as by libc */
+    size_t nameserver_count;
     uint64_t checked_ms;
 };
 
@@ -123,6 +125,9 @@ void networks_learn_owners(struct net *n);
 /* ---- net_tasks.c ---- */
 
 void tasks_free(struct net *n);
+/* As struct dns_options asks for them; ctx is n. */
+size_t tasks_nameservers(void *ctx, const char *network_id, const struct ip *asker,
+                         struct ip ret[DNS_SERVERS_MAX]);
 /* Attaches again what lost its interface, and looks into the namespaces from time to time. */
 void tasks_check(struct net *n, const struct network *w, uint64_t now_ms);
 

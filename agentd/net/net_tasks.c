@@ -63,10 +63,37 @@ static void remember(struct net *n, const struct net_task *t, pid_t pid, uint64_
     a->networks = arena_array(&a->arena, t->network_count, sizeof(*a->networks));
     for (size_t i = 0; i < t->network_count; i++)
         a->networks[i] = copy_of(&a->arena, t->networks[i]);
+    for (size_t i = 0; i < t->nameserver_count && a->nameserver_count < DNS_SERVERS_MAX; i++)
+        a->nameserver_count +=
+            ip_parse(t->nameservers[i], &a->nameservers[a->nameserver_count], NULL) == 0;
     forget(n, t->task_id);
     n->attachments =
         xrealloc_array(n->attachments, n->attachment_count + 1, sizeof(*n->attachments));
     n->attachments[n->attachment_count++] = a;
+}
+
+static bool has_address(const struct attachment *a, const char *network_id, const struct ip *ip)
+{
+    struct ip its;
+
+    return tables_address(a->networks, a->network_count, network_id, ip->family, &its) &&
+           ip_equal(&its, ip);
+}
+
+size_t tasks_nameservers(void *ctx, const char *network_id, const struct ip *asker,
+                         struct ip ret[DNS_SERVERS_MAX])
+{
+    const struct net *n = ctx;
+
+    for (size_t i = 0; i < n->attachment_count; i++) {
+        const struct attachment *a = n->attachments[i];
+
+        if (a->nameserver_count == 0 || !has_address(a, network_id, asker))
+            continue;
+        memcpy(ret, a->nameservers, sizeof(a->nameservers));
+        return a->nameserver_count;
+    }
+    return 0;
 }
 
 /* ---- attaching ------------------------------------------------------------------------------- */

@@ -262,8 +262,8 @@ static bool has_engine_names(const struct container_plan *p)
 }
 
 /* Our name server on the networks' gateways is the only one: it forwards what it does not know.
- * ndots:0, so that a service's name is asked for as it is first. DEVIATION from swarm: name servers
- * of the service are not used, a resolver would take the first answer of any. */
+ * to those of the service (net.h) or the host's. ndots:0, so that a service's name is asked for as
+ * it is first. */
 void build_overlay_dns(struct build *b, json_t *host)
 {
     const Skep__ContainerSpec *c = b->spec;

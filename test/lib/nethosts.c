@@ -14,6 +14,7 @@
 
 #include "agentd/net/netns.h"
 #include "common/assert.h"
+#include "common/buf.h"
 #include "common/clock.h"
 #include "test/lib/networks_text.h"
 #include "test/lib/tmpdir.h"
@@ -255,12 +256,27 @@ struct nettask *nettask_start(struct nethosts *h)
     return t;
 }
 
+/* Its server has come up: busybox listens for both families. */
+static bool is_listening(const struct nettask *t)
+{
+    CLEANUP_FREE char *path = xasprintf("/proc/%d/net/tcp6", (int)t->server);
+    CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
+
+    return buf_read_file(&text, path, NULL) == 0 &&
+           strstr(buf_str(&text), ":0050 00000000000000000000000000000000:0000 0A") != NULL;
+}
+
 void nettask_serve(struct nettask *t, const char *name)
 {
     t->server = fork();
     ASSERT(t->server >= 0);
-    if (t->server > 0)
+    if (t->server > 0) {
+        for (int i = 0; !is_listening(t); i++) {
+            ASSERT(i < WAIT_MS);
+            (void)usleep(1000);
+        }
         return;
+    }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (setns(t->ns, CLONE_NEWNET) != 0 || dup2(open("/dev/null", O_RDWR), 0) != 0)
         _exit(1);

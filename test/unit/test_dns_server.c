@@ -497,6 +497,43 @@ START_TEST(questions_under_way_are_bounded)
 }
 END_TEST
 
+static size_t servers_of_five(void *ctx, const char *network_id, const struct ip *asker,
+                              struct ip ret[DNS_SERVERS_MAX])
+{
+    char text[IP_CHARS + 1];
+
+    if (strcmp(network_id, ctx) != 0 || strcmp(ip_format(asker, text), "10.0.1.5") != 0)
+        return 0;
+    ck_assert_int_eq(ip_parse("10.0.1.1", &ret[0], NULL), 0); /* ours: left out */
+    ck_assert_int_eq(ip_parse("127.0.0.54", &ret[1], NULL), 0);
+    return 2;
+}
+
+/* --dns: only that task's questions, only what no network answers, and the host's are not asked
+ * instead. */
+START_TEST(a_task_may_have_servers_of_its_own)
+{
+    struct dns_options o = { resolv_conf, servers_of_five, networks_id(&arena, "n1") };
+    struct dns_text_query q = { .name = "example.com" };
+
+    dns_free(d);
+    d = dns_new(l, t, &o);
+    ck_assert_int_eq(listen_on("n1", r1, "10.0.1.1"), 0);
+    ck_assert_int_eq(listen_on("n2", r2, "10.0.1.1"), 0);
+    bad.fails = false;
+    ck_assert_str_eq(ask_full(r1, "10.0.1.5", q), "NOERROR A 60 192.0.2.80");
+    ck_assert_str_eq(ask("web"), "NOERROR aa A 5 10.0.1.2");
+    ck_assert_int_eq(bad.asked, 1);
+    ck_assert_int_eq(good.asked, 0);
+    ck_assert_str_eq(ask_full(r1, "10.0.1.6", q), "NOERROR A 60 192.0.2.80");
+    ck_assert_str_eq(ask_full(r2, "10.0.1.5", q), "NOERROR A 60 192.0.2.80");
+    ck_assert_int_eq(good.asked, 2);
+    bad.fails = true;
+    ck_assert_str_eq(ask_full(r1, "10.0.1.5", q), "SERVFAIL");
+    ck_assert_int_eq(good.asked, 2);
+}
+END_TEST
+
 START_TEST(nothing_is_denied_before_all_is_known)
 {
     struct dns_options o = { .resolv_conf = resolv_conf };
@@ -675,6 +712,7 @@ int main(void)
     tcase_add_test(tc, no_resolvers_at_all);
     tcase_add_test(tc, a_silent_server_costs_two_seconds);
     tcase_add_test(tc, questions_under_way_are_bounded);
+    tcase_add_test(tc, a_task_may_have_servers_of_its_own);
     tcase_add_test(tc, nothing_is_denied_before_all_is_known);
     tcase_add_test(tc, both_families_are_served);
     tcase_add_test(tc, listeners_follow_what_is_wanted);
