@@ -9,9 +9,9 @@
 #include "common/assert.h"
 #include "common/random.h"
 
-/* Questions for the task's or the host's resolvers, asked from the host's own namespace. Each attempt has a
- * socket of its own, connected to one server: a random port, a random id, and the kernel drops what
- * others send. A question that came over TCP is asked over TCP. */
+/* Questions for the task's or the host's resolvers, asked from the host's own namespace. Each
+ * attempt has a socket of its own, connected to one server: a random port, a random id, and the
+ * kernel drops what others send. A question that came over TCP is asked over TCP. */
 
 enum { PREFER_MS = 30000 };
 
