@@ -1,5 +1,6 @@
 #include "agentd/net/net.h"
 
+#include <inttypes.h>
 #include <linux/netlink.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,7 +182,13 @@ void net_apply(struct net *n, const Skep__NetworksResponse *resp)
 {
     uint64_t began = clock_now_ns();
 
+    const char *why = "";
+    uint64_t refused = tables_refused(n->tables, &why);
+
     (void)tables_apply(n->tables, resp); /* versions tell what changed */
+    if (tables_refused(n->tables, &why) > refused)
+        log_warn("net.refused", "records=%" PRIu64 " last=\"%s\" next=go_on_without_them",
+                 tables_refused(n->tables, &why) - refused, why);
     n->epoch++;
     networks_sync(n, false);
     n->stats.applies++;

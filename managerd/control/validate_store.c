@@ -47,6 +47,39 @@ static int check_exclusive(const Skep__ServiceSpec *spec, const Skep__Network *n
     return 0;
 }
 
+/* Has an interface in an overlay, the ingress network for one: then not the engine but the agent
+ * publishes the ports of the host. */
+static bool is_on_overlays(const Skep__ServiceSpec *spec, const struct store *s)
+{
+    for (size_t i = 0; i < spec->endpoint->n_ports; i++)
+        if (spec->endpoint->ports[i]->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_INGRESS)
+            return true;
+    for (size_t i = 0; i < spec->task->n_networks; i++) {
+        const Skep__Network *n = (const Skep__Network *)store_get(s, SKEP__KIND__KIND_NETWORK,
+                                                                  spec->task->networks[i]->target);
+
+        if (n != NULL && strcmp(n->spec->driver->name, "overlay") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* DEVIATION from swarm, which chooses a port of each host: only engines do that here. */
+static int check_chosen_ports(const Skep__ServiceSpec *spec, const struct store *s, struct err *e)
+{
+    for (size_t i = 0; i < spec->endpoint->n_ports; i++) {
+        const Skep__PortConfig *p = spec->endpoint->ports[i];
+
+        if (p->publish_mode == SKEP__PUBLISH_MODE__PUBLISH_HOST && p->published_port == 0 &&
+            is_on_overlays(spec, s))
+            return err_set(e, ERR_INVALID,
+                           "endpoint.ports: port %u in host mode needs a published port, because "
+                           "the service has an overlay network",
+                           p->target_port);
+    }
+    return 0;
+}
+
 static int resolve_networks(const Skep__ServiceSpec *spec, const struct store *s, struct err *e)
 {
     Skep__TaskSpec *t = spec->task;
@@ -159,6 +192,8 @@ int control_validate_service_in(Skep__ServiceSpec *spec, const struct store *s,
 {
     int rc = resolve_networks(spec, s, e);
 
+    if (rc == 0)
+        rc = check_chosen_ports(spec, s, e);
     if (rc == 0)
         rc = resolve_files(spec->task->container, s, e);
     return rc == 0 ? check_ports(spec->endpoint, s, service_id, e) : rc;

@@ -327,6 +327,21 @@ START_TEST(networks_in_use_stay)
 }
 END_TEST
 
+/* Engines choose a port of the host when none is given; the agent, on overlays, does not. */
+START_TEST(host_ports_on_overlays)
+{
+#define HOST_PORT "endpoint.ports[0].target_port=80 endpoint.ports[0].publish_mode=PUBLISH_HOST "
+    OK(create("front", ""));
+    OK(service("a", HOST_PORT));
+    REFUSED(service("b", HOST_PORT "task.networks[0].target=front"), ERR_INVALID,
+            "port 80 in host mode needs a published port");
+    REFUSED(service("b", HOST_PORT "endpoint.ports[1].target_port=81"), ERR_INVALID,
+            "port 80 in host mode needs a published port");
+    OK(service("b", HOST_PORT "task.networks[0].target=front "
+                              "endpoint.ports[0].published_port=8080"));
+}
+END_TEST
+
 /* The engines' networks are names that services may use, alone. */
 START_TEST(node_local_networks)
 {
@@ -419,6 +434,7 @@ int main(void)
     tcase_add_test(tc, subnets_clash);
     tcase_add_test(tc, one_ingress_network);
     tcase_add_test(tc, networks_in_use_stay);
+    tcase_add_test(tc, host_ports_on_overlays);
     tcase_add_test(tc, node_local_networks);
     tcase_add_test(tc, ports);
     tcase_add_test(tc, keys_are_kept);
