@@ -7,7 +7,13 @@
 #include "common/random.h"
 #include "common/x509.h"
 
-enum { ROOT_DEADLINE_MS = 5000, ENROL_DEADLINE_MS = 15000, DEFAULT_PORT = 2377 };
+enum {
+    ROOT_DEADLINE_MS = 5000,
+    ENROL_DEADLINE_MS = 15000,
+    DEFAULT_PORT = 2377,
+    PUT_OFF_MAX = 10, /* times that a manager may say that it cannot just now … */
+    PUT_OFF_MS = 1000,
+};
 
 struct enrol {
     struct rpc *rpc;
@@ -17,6 +23,7 @@ struct enrol {
     char *urls[IDENTITY_MANAGERS_MAX];
     char *addresses[IDENTITY_MANAGERS_MAX]; /* as given, with port: for messages and the list */
     size_t remote_count, current;
+    unsigned put_off;
     Skep__NodeAvailability availability;
     uint8_t request_id[16]; /* the same over all attempts: one node, however often we ask */
 
@@ -96,10 +103,22 @@ static void remote_failed(struct enrol *en)
 static void fail_here(struct enrol *en, const struct err *e, int rc)
 {
     en->last = *e;
-    if (en->last.code == 0)
+    if (en->last.code == 0 || en->last.message[0] == '\0')
         (void)err_set(&en->last, (enum err_code) - rc, "%s: %s", en->addresses[en->current],
                       err_str(rc));
     next_step(en, remote_failed);
+}
+
+/* The cluster is between two leaders, or busy: it will be able to. */
+static bool is_put_off(int rc)
+{
+    return rc == -ERR_UNAVAILABLE || rc == -ERR_NOT_LEADER || rc == -ERR_BUSY;
+}
+
+static void ask_again(struct enrol *en)
+{
+    disconnect(en);
+    begin_remote(en);
 }
 
 static bool final_refusal(int rc)
@@ -160,6 +179,12 @@ static void on_enrolled(void *ctx, int rc, const Skep__Response *response, const
 
     if (en->finished)
         return;
+    if (response != NULL && is_put_off(rc) && en->put_off < PUT_OFF_MAX) {
+        en->put_off++;
+        en->next = ask_again;
+        loop_timer_set(en->loop, &en->step, loop_now_ms(en->loop) + PUT_OFF_MS, on_step, en);
+        return;
+    }
     if (rc < 0) {
         if (response != NULL && final_refusal(rc))
             en->current = en->remote_count - 1;

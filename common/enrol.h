@@ -1,7 +1,7 @@
 /* How a host becomes part of a cluster: fetch the root CA from the enrolment port without trusting
  * it, compare with the token's digest before anything is sent, connect again verified, send token
- * and CSR, store the identity. Asynchronous on the loop; one remote after another until one works.
- */
+ * and CSR, store the identity. Asynchronous on the loop; one remote after another until one works;
+ * a manager that cannot just now, because leadership moves, is asked again for ten seconds. */
 #ifndef SKEP_COMMON_ENROL_H
 #define SKEP_COMMON_ENROL_H
 

@@ -25,6 +25,7 @@ static char *dir;
 static char token[TOKEN_CHARS + 1], remote[64];
 static enum wrong wrong;
 static unsigned enrol_count;
+static unsigned puts_off; /* the first so many are answered with "unavailable" */
 static struct err e;
 
 static char *issue(const Skep__EnrolRequest *req, enum tls_role role)
@@ -62,6 +63,10 @@ static void answer_enrol(struct rpc_call *call, const Skep__EnrolRequest *req)
     Skep__ManagerAddress address = SKEP__MANAGER_ADDRESS__INIT, *addresses[] = { &address };
 
     enrol_count++;
+    if (enrol_count <= puts_off) {
+        rpc_reply_error(call, ERR_UNAVAILABLE, "");
+        return;
+    }
     if (!token_matches(req->token, token)) {
         rpc_reply_error(call, ERR_PERMISSION, "invalid join token");
         return;
@@ -149,7 +154,7 @@ static void setup(void)
                                      .node_pem = pem };
 
     wrong = RIGHT;
-    enrol_count = 0;
+    enrol_count = puts_off = 0;
     e = (struct err){ 0 };
     dir = tmpdir_new_in_memory();
     l = loop_new(&e);
@@ -252,6 +257,17 @@ START_TEST(stores_the_identity)
     ck_assert_uint_eq(id->manager_count, 1);
     ck_assert_str_eq(id->managers[0], "10.9.9.9:2377");
     identity_free(id);
+}
+END_TEST
+
+/* As while a leader is elected. */
+START_TEST(asks_again_when_put_off)
+{
+    puts_off = 2;
+    struct result r = enrol_once(token);
+
+    ck_assert_msg(r.rc == 0, "%s", r.e.message);
+    ck_assert_uint_eq(enrol_count, 3);
 }
 END_TEST
 
@@ -451,6 +467,7 @@ int main(void)
     tcase_add_unchecked_fixture(tc, make_clusters, drop_clusters);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, stores_the_identity);
+    tcase_add_test(tc, asks_again_when_put_off);
     tcase_add_test(tc, token_of_another_cluster_stays_secret);
     tcase_add_test(tc, refused_token_asks_nobody_else);
     tcase_add_test(tc, tries_the_next_remote);
