@@ -376,6 +376,7 @@ void raft_node_free(struct raft_node *n)
     loop_timer_cancel(n->o.loop, &n->core_timer);
     loop_timer_cancel(n->o.loop, &n->flush_timer);
     loop_timer_cancel(n->o.loop, &n->space_timer);
+    loop_timer_cancel(n->o.loop, &n->slow_timer);
     raft_ask_cancel_all(n);
     raft_take_free(n);
     raft_load_free(n);

@@ -22,6 +22,7 @@ enum {
     PROPOSALS_MAX = 65536, /* waiting to be handed to the core */
     SENDERS_MAX = RAFT_MEMBERS_MAX,
     SPACE_RETRY_MS = 1000,      /* a full disk is asked again */
+    SLOW_MS = 3000,             /* a write that takes longer: the disk hangs */
     BUSY_RETRY_MS = 10,         /* the core took no proposals */
     TAKE_RETRY_MS = 10 * 1000,  /* a snapshot could not be written */
     SEEN_MAX = RAFT_MEMBERS_MAX /* senders that the configuration does not name (yet) */
@@ -209,6 +210,7 @@ struct raft_node {
     bool maintain_due;
     enum wal_space space; /* as last established */
     struct loop_timer space_timer;
+    struct loop_timer slow_timer; /* armed while writing */
 
     struct todo *todo_first, **todo_end;
     bool running_todo;

@@ -205,6 +205,19 @@ static void watch_space(struct raft_node *n, const struct write_job *job)
                        raft_node_now(n) + (job->shortage ? SPACE_RETRY_MS : 0), on_space_timer, n);
 }
 
+/* The disk hangs. The others go on committing, but every one of their disks is needed for it then:
+ * a leader hands over to one whose disk works. A loop that hangs is silent, and the others elect.
+ */
+static void on_slow_timer(void *ctx, uint64_t now_ms)
+{
+    struct raft_node *n = ctx;
+
+    if (raft_node_transfer(n, RAFT_NONE) == 0)
+        log_warn("raft.disk_hangs", "directory=%s ms=%d next=hand_leadership_over", n->directory,
+                 SLOW_MS);
+    loop_timer_set(n->o.loop, &n->slow_timer, now_ms + SLOW_MS, on_slow_timer, n);
+}
+
 /* What could not be written goes back to the front of the queue. */
 static void put_back(struct raft_node *n, struct write_job *job)
 {
@@ -260,6 +273,7 @@ static void on_done(void *ctx, void *arg)
     struct write_job *job = arg;
 
     n->writing = NULL;
+    loop_timer_cancel(n->o.loop, &n->slow_timer);
     if (job->rc < 0 && job->rc != -ERR_NO_SPACE) {
         raft_node_fail(n, &job->err);
     } else {
@@ -300,6 +314,7 @@ void raft_write_submit(struct raft_node *n)
         n->writes.end = &n->writes.first;
     }
     n->writing = job;
+    loop_timer_set(n->o.loop, &n->slow_timer, raft_node_now(n) + SLOW_MS, on_slow_timer, n);
     raft_node_submit(n, run_job, on_done, job);
 }
 

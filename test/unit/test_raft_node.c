@@ -1,4 +1,5 @@
 #include <check.h>
+#include <stdatomic.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +107,53 @@ START_TEST(a_cut_off_leader_answers_unknown)
     ck_assert(cluster_write(&c, 100, 5));
     check_even();
     ck_assert_uint_eq(c.nodes[old].value_count, 10); /* 777 is gone: another leader came */
+    cluster_deinit(&c);
+}
+END_TEST
+
+static int hang(void *ctx, const struct disk_call *call, uint64_t *write_size)
+{
+    const atomic_bool *hangs = ctx;
+
+    (void)call;
+    (void)write_size;
+    while (atomic_load(hangs))
+        (void)usleep(1000);
+    return 0;
+}
+
+static bool has_another_leader(struct cluster *cl, void *old)
+{
+    size_t leader = cluster_leader(cl);
+
+    return leader != CLUSTER_NODES_MAX && leader != *(size_t *)old;
+}
+
+/* Nothing fails and nothing is silent, and yet a leader is not worth having without a disk. */
+START_TEST(a_leader_whose_disk_hangs_hands_over)
+{
+    atomic_bool hangs[3] = { false, false, false };
+    int result;
+
+    form(3);
+    c.options.disk_hook = hang;
+    for (size_t i = 0; i < 3; i++) {
+        cluster_stop(&c, i);
+        c.options.disk_hook_ctx = &hangs[i];
+        ck_assert_int_eq(cluster_start(&c, i, RAFT_NODE_EXISTING, NULL), 0);
+    }
+    ck_assert(cluster_write(&c, 0, 5));
+    size_t old = cluster_leader(&c);
+    atomic_store(&hangs[old], true);
+    cluster_propose(&c, old, 777, &result);
+    ck_assert(cluster_run(&c, result_known, &result, 5000)); /* by the disks of the others */
+    ck_assert_int_eq(result, 0);
+    ck_assert(cluster_run(&c, has_another_leader, &old, 20000));
+    ck_assert(cluster_write(&c, 100, 5));
+    atomic_store(&hangs[old], false);
+    ck_assert(cluster_write(&c, 200, 5));
+    check_even();
+    ck_assert_uint_eq(c.nodes[old].value_count, 16);
     cluster_deinit(&c);
 }
 END_TEST
@@ -525,6 +573,7 @@ int main(void)
     tcase_add_test(tc, one_member_keeps_what_it_acknowledged);
     tcase_add_test(tc, three_members_survive_a_lost_leader);
     tcase_add_test(tc, a_cut_off_leader_answers_unknown);
+    tcase_add_test(tc, a_leader_whose_disk_hangs_hands_over);
     tcase_add_test(tc, reads_see_acknowledged_writes);
     tcase_add_test(tc, snapshots_carry_restarts_and_late_members);
     tcase_add_test(tc, a_damaged_snapshot_falls_back);
