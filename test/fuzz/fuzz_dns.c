@@ -96,12 +96,12 @@ static void upstream(const uint8_t *data, size_t size)
 
 static void resolv_conf(const uint8_t *data, size_t size)
 {
-    union address list[NAMESERVERS_MAX];
+    union address list[DNS_SERVERS_MAX];
     char *text = xmalloc(size + 1);
 
     memcpy(text, data, size);
     text[size] = '\0';
-    ASSERT(resolvers_parse(text, list) <= NAMESERVERS_MAX);
+    ASSERT(resolvers_parse(text, list) <= DNS_SERVERS_MAX);
     free(text);
 }
 

@@ -24,7 +24,7 @@ START_TEST(resolv_conf_is_read_as_libc_does)
         { "nameserver ::\n", 1, "::1" },
         { "nameserver fe80::1%lo\n", 1, "fe80::1" },
     };
-    union address list[NAMESERVERS_MAX];
+    union address list[DNS_SERVERS_MAX];
     char text[IP_CHARS + 1];
 
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
