@@ -24,8 +24,12 @@ struct nft {
     struct nl netlink;   /* for the generation */
 };
 
+static struct nft *resting; /* the only one that has a context between two commands */
+
 static void context_free(struct nft *n)
 {
+    if (resting == n)
+        resting = NULL;
     if (n->ctx != NULL)
         nft_ctx_free(n->ctx);
     n->ctx = NULL;
@@ -55,10 +59,15 @@ static int context_in(void *ctx, struct err *e)
 /* Its socket is in the namespace it was made in. */
 static int context(struct nft *n, struct err *e)
 {
-    int rc = n->ctx != NULL ? 0 : netns_inside(n->ns, context_in, n, e);
+    int rc;
 
+    if (resting != NULL && resting != n)
+        context_free(resting);
+    rc = n->ctx != NULL ? 0 : netns_inside(n->ns, context_in, n, e);
     if (rc < 0)
         context_free(n);
+    else
+        resting = n;
     return rc;
 }
 

@@ -1,8 +1,8 @@
 /* nftables in this process, by libnftables: text in, all or nothing. One struct per namespace. A
  * context of libnftables holds half a megabyte once it has run, and is made in microseconds; but
  * closing its socket right after a transaction waits 15 ms for the kernel to free what that
- * removed. It is kept until nft_generation() is asked a moment later. Nothing here forks. Loop
- * thread. */
+ * removed. The last one is kept until another is needed, or nft_generation() is asked a moment
+ * later. Nothing here forks. Loop thread. */
 #ifndef SKEP_AGENTD_NET_NFT_H
 #define SKEP_AGENTD_NET_NFT_H
 
