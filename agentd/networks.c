@@ -160,8 +160,9 @@ static struct net_task task_of(const struct roster_entry *en, struct arena *a)
 
     t.network_count = networks_overlays(en->assignment, a, &list);
     t.networks = list;
-    if (en->assignment != NULL) {
-        const Skep__ContainerSpec *c = en->assignment->spec->task->container;
+    const Skep__ServiceSpec *spec = en->assignment->spec;
+    if (spec != NULL && spec->task != NULL && spec->task->container != NULL) {
+        const Skep__ContainerSpec *c = spec->task->container;
 
         t.nameservers = c->dns_nameservers;
         t.nameserver_count = c->n_dns_nameservers;

@@ -261,7 +261,7 @@ static bool has_engine_names(const struct container_plan *p)
     return false;
 }
 
-/* Our name server on the networks' gateways is the only one: it forwards what it does not know.
+/* Our name server on the networks' gateways is the only one: it forwards what it does not know
  * to those of the service (net.h) or the host's. ndots:0, so that a service's name is asked for as
  * it is first. */
 void build_overlay_dns(struct build *b, json_t *host)
