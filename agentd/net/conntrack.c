@@ -10,7 +10,7 @@ enum { TUPLE_BYTES_MAX = 128 };
 struct victim {
     uint32_t id; /* network order */
     uint16_t tuple_size;
-    uint8_t tuple[TUPLE_BYTES_MAX]; /* CTA_TUPLE_ORIG as it came */
+    uint8_t tuple[TUPLE_BYTES_MAX]; /* CTA_TUPLE_REPLY as it came */
 };
 
 struct search {
@@ -56,11 +56,14 @@ static void tuple_of(const struct nlattr *outer, struct tuple *ret)
     }
 }
 
-static void keep(struct search *s, const struct nlattr *orig, uint32_t id)
+/* By the tuple of the answers, which names the server. A client that comes again from the same port
+ * has the same original tuple, and what the kernel then makes anew has even the old one's place in
+ * memory and thereby its id: it would be forgotten in the middle of a request. */
+static void keep(struct search *s, const struct nlattr *reply, uint32_t id)
 {
     struct victim *v;
 
-    if (mnl_attr_get_payload_len(orig) > TUPLE_BYTES_MAX)
+    if (mnl_attr_get_payload_len(reply) > TUPLE_BYTES_MAX)
         return;
     if (s->count == s->capacity) {
         s->capacity = MAX(64, 2 * s->capacity);
@@ -68,8 +71,8 @@ static void keep(struct search *s, const struct nlattr *orig, uint32_t id)
     }
     v = &s->victims[s->count++];
     v->id = id;
-    v->tuple_size = mnl_attr_get_payload_len(orig);
-    memcpy(v->tuple, mnl_attr_get_payload(orig), v->tuple_size);
+    v->tuple_size = mnl_attr_get_payload_len(reply);
+    memcpy(v->tuple, mnl_attr_get_payload(reply), v->tuple_size);
 }
 
 static void on_connection(void *ctx, const struct nlmsghdr *m)
@@ -105,7 +108,7 @@ static void on_connection(void *ctx, const struct nlmsghdr *m)
                                  .destination_port = there.destination_port,
                                  .protocol = there.protocol };
     if (s->match(s->ctx, &f))
-        keep(s, orig, id);
+        keep(s, reply, id);
 }
 
 int conntrack_forget(struct nl *netfilter, conntrack_match_fn *match, void *ctx, size_t *ret_count,
@@ -125,7 +128,8 @@ int conntrack_forget(struct nl *netfilter, conntrack_match_fn *match, void *ctx,
                        sizeof(head), (uint32_t)i);
 
         netfilter->slots[netfilter->count - 1].missing_ok = true; /* it ended by itself */
-        mnl_attr_put(m, NLA_F_NESTED | CTA_TUPLE_ORIG, s.victims[i].tuple_size, s.victims[i].tuple);
+        mnl_attr_put(m, NLA_F_NESTED | CTA_TUPLE_REPLY, s.victims[i].tuple_size,
+                     s.victims[i].tuple);
         mnl_attr_put_u32(m, CTA_ID, s.victims[i].id);
     }
     if (rc == 0)

@@ -2,7 +2,8 @@
  * requests". http_load [-c CLIENTS] [-t SECONDS] [-w MS] [-s FILE] IP:PORT... Each client makes one
  * request per new connection, to the targets in turn, and waits at most MS (2000) for its answer.
  * At the end (SECONDS, SIGTERM, or once FILE is gone): "requests N failed N slowest_ms N", one line
- * per distinct answer or failure with its count, and exit status 1 if any failed. Static, so that
+ * per distinct answer or failure with its count, where and when the first failed, and exit status 1
+ * if any did. Static, so that
  * it runs in any container. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,7 +34,25 @@ static volatile sig_atomic_t stopped;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct answer answers[ANSWERS_MAX];
 static size_t answer_count;
-static uint64_t slowest_ms;
+static uint64_t slowest_ms, start_ms;
+static char first_failure[2 * TEXT_MAX]; /* where and when: what to look for in a capture */
+
+static void keep_failure(int fd, const struct sockaddr_in *to)
+{
+    struct sockaddr_in from = { 0 };
+    socklen_t size = sizeof(from);
+    char a[INET_ADDRSTRLEN], b[INET_ADDRSTRLEN];
+
+    (void)getsockname(fd, (struct sockaddr *)&from, &size);
+    (void)pthread_mutex_lock(&lock);
+    if (first_failure[0] == '\0')
+        (void)snprintf(first_failure, sizeof(first_failure),
+                       "%s:%u to %s:%u, noticed after %llu ms",
+                       inet_ntop(AF_INET, &from.sin_addr, a, sizeof(a)), ntohs(from.sin_port),
+                       inet_ntop(AF_INET, &to->sin_addr, b, sizeof(b)), ntohs(to->sin_port),
+                       (unsigned long long)(clock_now_ms() - start_ms));
+    (void)pthread_mutex_unlock(&lock);
+}
 
 static void note(const char *text, bool failed, uint64_t took_ms)
 {
@@ -91,10 +110,12 @@ static bool request(const struct sockaddr_in *to, char text[TEXT_MAX])
     }
     int why = errno;
 
-    (void)close(fd);
     answer[size] = '\0';
     char *body = n == 0 ? body_of(answer) : NULL;
 
+    if (body == NULL)
+        keep_failure(fd, to);
+    (void)close(fd);
     if (body != NULL)
         (void)snprintf(text, TEXT_MAX, "%.80s", body);
     else if (n == 0)
@@ -154,6 +175,8 @@ static int summary(void)
     for (size_t i = 0; i < answer_count; i++)
         printf("%7llu %s%s\n", (unsigned long long)answers[i].count,
                answers[i].failed ? "FAILED " : "", answers[i].text);
+    if (first_failure[0] != '\0')
+        printf("        first failure: %s\n", first_failure);
     return failed > 0 || total == 0;
 }
 
@@ -185,6 +208,7 @@ int main(int argc, char **argv)
     (void)signal(SIGTERM, stop);
     (void)signal(SIGALRM, stop);
     (void)alarm((unsigned)seconds);
+    start_ms = clock_now_ms();
     for (unsigned long i = 0; i < count; i++)
         if (pthread_create(&threads[i], NULL, client, (void *)(uintptr_t)i) != 0)
             return 2;

@@ -7,6 +7,8 @@
 check "a network" ctl network create front
 check "web, healthy before it counts" web web 4 --network front --publish 8080:80 --update-order start-first --update-parallelism 1 \
     --update-delay 0s --health-cmd '/bin/wget -q -O /dev/null http://127.0.0.1/' --health-interval 500ms --health-retries 5 --env V=1
+# Few ports: each is used again within seconds, as those of a busy proxy are.
+check "a client with few ports" lab exec client sh -c 'echo 40000 40499 >/proc/sys/net/ipv4/ip_local_port_range'
 targets="10.77.0.11:8080 10.77.0.101:8080 10.77.0.102:8080"
 
 # shellcheck disable=SC2086
