@@ -128,7 +128,8 @@ static void explain_quorum(FILE *b, const Skep__InfoResponse *info)
     (void)fprintf(
         b,
         "Start managerd where it is down and check port %d/tcp between the managers. If a\n"
-        "majority is lost for good, run 'ctl swarm init --force-new-cluster' on one survivor.\n",
+        "majority is lost for good, run 'ctl swarm init --force-new-cluster' on one survivor.\n"
+        "Until then, ls, ps and inspect show with --stale what this manager last knew.\n",
         CLIENT_PORT);
 }
 

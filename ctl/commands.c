@@ -48,6 +48,9 @@ static const struct flag global_flags[] = {
 
 static const struct flag no_flags[] = { END };
 
+#define FLAG_STALE                                                                                 \
+    BOOL("stale", 0, "Show what this manager has, without asking a majority (when there is none)")
+
 static const struct flag cluster_backup_flags[] = {
     BOOL("stale", 0, "Save what this manager has, without asking a majority (when there is none)"),
     END,
@@ -255,6 +258,7 @@ static const struct flag ls_flags[] = {
     LIST("filter", 'f', "filter", "Filter output based on conditions provided", NULL),
     FLAG_FORMAT(""),
     BOOL("quiet", 'q', "Only display IDs"),
+    FLAG_STALE,
     END,
 };
 
@@ -264,17 +268,20 @@ static const struct flag ps_flags[] = {
     BOOL("no-resolve", 0, "Do not map IDs to Names"),
     BOOL("no-trunc", 0, "Do not truncate output"),
     BOOL("quiet", 'q', "Only display task IDs"),
+    FLAG_STALE,
     END,
 };
 
 static const struct flag inspect_flags[] = {
     STR("format", 'f', NULL, NULL, "Format output using a custom template: 'json' or a Go template", "json"),
     BOOL("pretty", 0, "Print the information in a human friendly format"),
+    FLAG_STALE,
     END,
 };
 
 static const struct flag task_inspect_flags[] = {
     STR("format", 'f', NULL, NULL, "Format output using a custom template: 'json' or a Go template", "json"),
+    FLAG_STALE,
     END,
 };
 
@@ -318,11 +325,13 @@ static const struct flag network_ls_flags[] = {
     FLAG_FORMAT(""),
     BOOL("no-trunc", 0, "Do not truncate the output"),
     BOOL("quiet", 'q', "Only display network IDs"),
+    FLAG_STALE,
     END,
 };
 
 static const struct flag network_inspect_flags[] = {
     STR("format", 'f', NULL, NULL, "Format output using a custom template: 'json' or a Go template", "json"),
+    FLAG_STALE,
     BOOL("verbose", 'v', "Show services, virtual addresses and endpoints"),
     END,
 };

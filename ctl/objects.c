@@ -10,6 +10,12 @@ int ctl_call(struct ctl *c, const struct client_request *r, ProtobufCMessage **r
     return client_call(c->client, r, &c->arena, ret, e);
 }
 
+/* Commands without the option change something, and read what the majority has. */
+static bool stale_asked(const struct ctl *c)
+{
+    return flags_exists(c->flags, "stale") && flags_bool(c->flags, "stale");
+}
+
 int object_get(struct ctl *c, Skep__Kind kind, const char *ref, Skep__Object **ret, struct err *e)
 {
     Skep__ObjectGetRequest body = SKEP__OBJECT_GET_REQUEST__INIT;
@@ -23,6 +29,7 @@ int object_get(struct ctl *c, Skep__Kind kind, const char *ref, Skep__Object **r
 
     body.kind = kind;
     body.ref = arena_strdup(&c->arena, ref);
+    body.stale = stale_asked(c);
     rc = ctl_call(c, &r, &m, e);
     if (rc < 0)
         return rc;
@@ -92,6 +99,7 @@ int object_list(struct ctl *c, Skep__Kind kind, const Skep__ObjectFilter *filter
     body.kind = kind;
     body.filter = (Skep__ObjectFilter *)(uintptr_t)filter; /* only read: packed */
     body.service_status = kind == SKEP__KIND__KIND_SERVICE;
+    body.stale = stale_asked(c);
     while (more) {
         int rc = list_page(c, &body, ret, &more, e);
 

@@ -270,35 +270,37 @@ static int check_active(struct manager *m, const struct method *method, struct e
                    "to connect this node to swarm and try again.");
 }
 
-static void dispatch(struct incoming *in, const struct method *method, const Skep__Request *req)
+/* To where it is answered, when that is not here. */
+static bool sent_on(struct incoming *in, const struct method *method, const Skep__Request *req)
 {
     struct manager *m = in->manager;
-    struct err e = { 0 };
-    int rc = check_active(m, method, &e);
 
+    if (method->where == HERE || m->leading || control_stale(in))
+        return false;
+    if (method->where == LEADER_FORWARD) {
+        forward(in, req);
+        return true;
+    }
+    rpc_reply_not_leader(in->call, peers_leader_address(m));
+    incoming_free(in);
+    return true;
+}
+
+static void dispatch(struct incoming *in, const struct method *method, const Skep__Request *req)
+{
+    struct err e = { 0 };
+    int rc = check_active(in->manager, method, &e);
+
+    if (rc == 0 && method->request != NULL)
+        rc = rpc_decode(&req->body, method->request, &in->request, &e);
     if (rc < 0) {
         incoming_fail(in, rc, &e);
         return;
     }
-    if (method->where != HERE && !m->leading) {
-        if (method->where == LEADER_FORWARD) {
-            forward(in, req);
-            return;
-        }
-        rpc_reply_not_leader(in->call, peers_leader_address(m));
-        incoming_free(in);
-        return;
-    }
-    if (method->request != NULL) {
-        rc = rpc_decode(&req->body, method->request, &in->request, &e);
-        if (rc < 0) {
-            incoming_fail(in, rc, &e);
-            return;
-        }
-    }
     in->raw = &req->body;
     in->method = req->method;
-    method->handler(in);
+    if (!sent_on(in, method, req))
+        method->handler(in);
 }
 
 static void on_request(struct manager *m, struct rpc_call *call, const struct rpc_peer *peer,

@@ -1,4 +1,5 @@
-/* Operators' calls: reads wait for a read index, changes for their commit, watches for news. */
+/* Operators' calls: reads wait for a read index unless stale ones do, changes for their commit,
+ * watches for news. */
 #include <string.h>
 
 #include "common/log.h"
@@ -151,6 +152,15 @@ static bool answered_before(struct control_work *w)
     return true;
 }
 
+bool control_stale(const struct incoming *in)
+{
+    if (in->method == SKEP__METHOD__METHOD_OBJECT_GET)
+        return ((const Skep__ObjectGetRequest *)in->request)->stale;
+    if (in->method == SKEP__METHOD__METHOD_OBJECT_LIST)
+        return ((const Skep__ObjectListRequest *)in->request)->stale;
+    return false;
+}
+
 void control_call(struct incoming *in)
 {
     struct control_work *w = xcalloc(1, sizeof(*w));
@@ -161,6 +171,8 @@ void control_call(struct incoming *in)
         return;
     if (w->method->change != NULL)
         change(w);
+    else if (control_stale(in))
+        work_answer(w);
     else
         raft_node_read(in->manager->raft, on_read_ready, w);
 }

@@ -190,6 +190,8 @@ void incoming_fail(struct incoming *in, int rc, const struct err *e);     /* and
 typedef void handler_fn(struct incoming *in);
 
 handler_fn control_call, control_watch_call, info_call; /* control_calls.c, info.c */
+/* A decoded read that does without a leader: this manager answers with what it has. */
+bool control_stale(const struct incoming *in);
 handler_fn session_call, heartbeat_call, assignments_call, networks_call, report_call,
     network_check_call, network_check_report_call; /* agent_calls.c */
 handler_fn logs_open_call, logs_read_call, log_subscriptions_call,

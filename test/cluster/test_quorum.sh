@@ -34,6 +34,12 @@ done
 says "it says how many are needed" "2 of 3 managers must reach each other" echo "$answer"
 says "what to do" "Start managerd where it is down" echo "$answer"
 says "and what to do if they are lost for good" "force-new-cluster" echo "$answer"
+says "and how to look all the same" "with --stale what this manager last knew" echo "$answer"
+says "'service ls --stale' shows what it knew" "steady .* 4/4" ask service ls --stale
+same "'service ps --stale' all tasks" 4 "$(ask service ps --stale -q --filter desired-state=running steady | wc -l)"
+says "'service inspect --stale'" '"Name": "steady"' ask service inspect --stale steady
+same "'node ls --stale' the nodes" 4 "$(ask node ls --stale -q | wc -l)"
+says_not "and no leader among them" "Leader" ask node ls --stale --format '{{.Hostname}} {{.ManagerStatus}}'
 same "containers run on" "" "$(lost "$before" $(engines))"
 
 back=$(head -n 1 <<<"$gone")

@@ -183,6 +183,14 @@ static void note_request_id(struct fake *k, const struct client_wire *w)
     memcpy(k->last_id, w->request_id, sizeof(k->last_id));
 }
 
+static bool stale_read(const struct client_wire *w)
+{
+    return (w->method == SKEP__METHOD__METHOD_OBJECT_GET &&
+            ((const Skep__ObjectGetRequest *)w->body)->stale) ||
+           (w->method == SKEP__METHOD__METHOD_OBJECT_LIST &&
+            ((const Skep__ObjectListRequest *)w->body)->stale);
+}
+
 static int fake_start(void *ctx, const struct client_wire *w, struct client_flight *f,
                       struct err *e)
 {
@@ -195,7 +203,7 @@ static int fake_start(void *ctx, const struct client_wire *w, struct client_flig
     } else if (k->silent) {
         ASSERT(k->held_count < FAKE_HELD_MAX);
         k->held[k->held_count++] = f;
-    } else if (k->leaderless > 0 || k->no_leader) {
+    } else if ((k->leaderless > 0 || k->no_leader) && !stale_read(w)) {
         k->leaderless--;
         refuse(f, ERR_NOT_LEADER, "not the leader");
     } else if (w->method == SKEP__METHOD__METHOD_OBJECT_GET) {

@@ -22,7 +22,7 @@ struct fake {
     size_t object_count;
     uint64_t now_ms;
     bool silent;    /* nothing is answered but INFO */
-    bool no_leader; /* INFO says so, the rest is refused */
+    bool no_leader; /* INFO says so, the rest is refused but stale reads */
     int conflicts;  /* refuse that many updates with CONFLICT */
     int leaderless; /* refuse that many calls with NOT_LEADER */
     int mutations;

@@ -425,6 +425,31 @@ START_TEST(no_quorum_is_explained_within_two_seconds)
 }
 END_TEST
 
+static const char *const stale_reads[][5] = {
+    { "service", "ls", "--stale" },
+    { "service", "ps", "--stale", "api9" },
+    { "service", "inspect", "--stale", "api9" },
+    { "node", "ls", "--stale" },
+    { "node", "ps", "--stale", FAKE_NODE },
+    { "node", "inspect", "--stale", FAKE_NODE },
+    { "network", "ls", "--stale" },
+    { "network", "inspect", "--stale", "back" },
+};
+
+START_TEST(stale_reads_need_no_leader)
+{
+    struct fake k = { .no_leader = true };
+    struct result r;
+
+    fake_fill(&k);
+    r = fake_run(&k, stale_reads[_i]);
+    ck_assert_msg(r.status == 0 && r.out[0] != '\0', "%s %s: %s", stale_reads[_i][0],
+                  stale_reads[_i][1], r.err);
+    result_free(&r);
+    fake_deinit(&k);
+}
+END_TEST
+
 START_TEST(info_answers_without_a_leader)
 {
     struct fake k = { .silent = true, .no_leader = true };
@@ -532,6 +557,7 @@ int main(void)
     tcase_add_test(t, endless_conflicts_are_reported);
     tcase_add_test(t, an_election_is_waited_for);
     tcase_add_loop_test(t, no_quorum_is_explained_within_two_seconds, 0, ARRAY_LEN(outages));
+    tcase_add_loop_test(t, stale_reads_need_no_leader, 0, (int)ARRAY_LEN(stale_reads));
     tcase_add_test(t, info_answers_without_a_leader);
     tcase_add_loop_test(t, hosts_become_urls, 0, ARRAY_LEN(urls));
     tcase_add_test(t, tables_count_characters);
