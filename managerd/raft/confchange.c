@@ -27,11 +27,17 @@ int raft_position(const struct raft *r, uint64_t raft_id)
     return -1;
 }
 
+bool raft_is_self(const struct raft *r, const struct raft_member *member)
+{
+    return member->raft_id == r->options.raft_id &&
+           (member->incarnation == r->hard.incarnation || RAFT_MUTANT(RAFT_MUTANT_TWIN_COUNTS));
+}
+
 bool raft_is_voter(const struct raft *r)
 {
-    int at = raft_position(r, r->options.raft_id);
+    const struct raft_member *self = raft_config_find(&r->config, r->options.raft_id);
 
-    return at >= 0 && r->config.members[at].role == RAFT_VOTER;
+    return self != NULL && self->role == RAFT_VOTER && raft_is_self(r, self);
 }
 
 /* The leader keeps what it knows of those who stay. */

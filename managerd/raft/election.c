@@ -68,7 +68,7 @@ static bool was_voter(const struct raft *r)
         return false;
     raft_config_at(r, MAX(r->log.commit_index, r->config_index - 1), &c);
     self = raft_config_find(&c, r->options.raft_id);
-    return self != NULL && self->role == RAFT_VOTER;
+    return self != NULL && self->role == RAFT_VOTER && raft_is_self(r, self);
 }
 
 static bool may_campaign(const struct raft *r)
@@ -88,6 +88,13 @@ static void grant(struct raft *r, uint64_t raft_id, bool granted)
     else
         r->votes_refused |= 1u << at;
     r->votes_refused &= ~r->votes_granted;
+}
+
+/* Nothing, if the configuration is without us, or counts another life of us. */
+static void grant_self(struct raft *r)
+{
+    if (raft_is_voter(r))
+        grant(r, r->options.raft_id, true);
 }
 
 static void become_leader(struct raft *r)
@@ -172,7 +179,7 @@ static void become_pre_candidate(struct raft *r)
     raft_become_follower(r, r->hard.term, RAFT_NONE);
     raft_reset_election_timer(r);
     r->state = RAFT_PRE_CANDIDATE;
-    grant(r, r->options.raft_id, true);
+    grant_self(r);
     ask_for_votes(r, RAFT_MSG_PRE_VOTE, false);
     tally(r);
 }
@@ -206,7 +213,7 @@ void raft_self_vote(struct raft *r)
     ASSERT(r->state == RAFT_CANDIDATE);
     ASSERT(r->hard.vote == r->options.raft_id);
     r->self_voted = true;
-    grant(r, r->options.raft_id, true); /* nothing, if the configuration is without us */
+    grant_self(r);
     tally(r);
 }
 
@@ -241,6 +248,13 @@ bool raft_leader_alive(const struct raft *r)
     return r->now_ms < contact_ms + r->options.election_ms;
 }
 
+/* A cloned member exists twice and campaigns twice, perhaps in one term: the vote is one life's.
+ * Whose it was is not on the disk; after a start it is nobody's. */
+static bool voted_for(const struct raft *r, const struct raft_message *m)
+{
+    return r->hard.vote == m->from && r->vote_incarnation == m->incarnation;
+}
+
 /* Decides one vote or pre-vote. Pure. §5.2 (one vote per term), §5.4.1 (up-to-date log), thesis
  * §9.6 (a pre-vote is what a vote in the next term would be). */
 static enum raft_note vote_decide(const struct raft *r, const struct raft_message *m)
@@ -251,7 +265,7 @@ static enum raft_note vote_decide(const struct raft *r, const struct raft_messag
         return RAFT_NOTE_VOTE_TERM;
     if (r->hard.fenced && !RAFT_MUTANT(RAFT_MUTANT_FENCED_VOTES))
         return RAFT_NOTE_VOTE_FENCED;
-    if (!pre && r->hard.vote != RAFT_NONE && r->hard.vote != m->from &&
+    if (!pre && r->hard.vote != RAFT_NONE && !voted_for(r, m) &&
         !RAFT_MUTANT(RAFT_MUTANT_VOTE_TWICE))
         return RAFT_NOTE_VOTE_TAKEN;
     if (!raft_log_up_to_date(&r->log, m->index, m->log_term) &&
@@ -279,6 +293,7 @@ void raft_on_vote(struct raft *r, const struct raft_message *m)
     }
     if (granted && r->hard.vote != m->from) {
         r->hard.vote = m->from;
+        r->vote_incarnation = m->incarnation;
         r->hard_dirty = true;
         raft_reset_election_timer(r); /* §5.2: granting a vote restarts the timer */
     }

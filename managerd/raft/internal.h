@@ -143,6 +143,7 @@ struct raft {
     bool started;
 
     struct raft_hard_state hard; /* Figure 2: persistent state, without the log */
+    uint64_t vote_incarnation;   /* of hard.vote, when it was given in this life of the process */
     struct raft_log log;
     struct raft_config config; /* in effect: the last one in the log, committed or not */
     uint64_t config_index;
@@ -238,6 +239,8 @@ void raft_append(struct raft *r, const struct raft_entry *e);
 void raft_commit_to(struct raft *r, uint64_t index);
 /* Position in config.members, or -1. */
 int raft_position(const struct raft *r, uint64_t raft_id);
+/* member, of some configuration, is this life of ours: not an earlier or a cloned one. */
+bool raft_is_self(const struct raft *r, const struct raft_member *member);
 bool raft_is_voter(const struct raft *r);
 
 /* election.c */

@@ -61,7 +61,8 @@ extern int raft_mutant;
     X(43, SYNC_RETRIED,       "a failed fsync is tried again")                                \
     X(44, WALL_TIMERS,        "timers run on the wall clock")                                 \
     X(45, SNAP_NO_SYNC,       "a snapshot gets its name before it is synced")                 \
-    X(46, STALE_LOOP,         "a leader's loops go on after its leadership, under any term")
+    X(46, STALE_LOOP,         "a leader's loops go on after its leadership, under any term") \
+    X(47, TWIN_COUNTS,        "a member counts itself under any incarnation")
 /* clang-format on */
 
 enum raft_mutants {

@@ -32,7 +32,12 @@
  * forgotten votes or acknowledgements lacks the entry and loses the up-to-date check (§5.4.1). A
  * leader also notices a log that went back unannounced (a matched entry is gone in a later round)
  * and orders the member to fence itself. A fenced majority cannot elect: that is data loss, and
- * --force-new-cluster decides. */
+ * --force-new-cluster decides.
+ *
+ * A cloned member is there twice, and once its copy has been readmitted the original is the
+ * stranger: never fenced, with all its promises, and recorded under another incarnation. It counts
+ * itself no more than others do (raft_is_self), and a vote belongs to one incarnation of a
+ * candidate, so that two lives of one member cannot both win a term. */
 #ifndef SKEP_MANAGERD_RAFT_RAFT_H
 #define SKEP_MANAGERD_RAFT_RAFT_H
 

@@ -11,8 +11,9 @@ bool raft_counts(const struct raft *r, uint32_t position)
 
     if (RAFT_MUTANT(RAFT_MUTANT_FENCED_COUNTED))
         return true;
-    return member->raft_id == r->options.raft_id ||
-           (p->incarnation == member->incarnation && !p->fence_order);
+    if (member->raft_id == r->options.raft_id)
+        return raft_is_self(r, member);
+    return p->incarnation == member->incarnation && !p->fence_order;
 }
 
 bool raft_active(const struct raft *r, uint32_t position)
@@ -20,7 +21,7 @@ bool raft_active(const struct raft *r, uint32_t position)
     const struct raft_progress *p = &r->progress[position];
 
     if (p->raft_id == r->options.raft_id)
-        return true;
+        return raft_counts(r, position);
     return raft_counts(r, position) && p->contacted &&
            r->now_ms < p->last_contact_ms + r->options.election_ms;
 }

@@ -233,9 +233,9 @@ static void check_commit_durable(struct sim *s, uint32_t node, uint64_t index, u
         if (c->members[i].role != RAFT_VOTER)
             continue;
         voters++;
-        if (slot < 0)
+        d = slot < 0 ? NULL : sim_twin_counted(&s->nodes[slot], c->members[i].incarnation);
+        if (d == NULL)
             continue;
-        d = &s->nodes[slot].disk;
         /* What it may have acknowledged before; nothing since, until it is readmitted. */
         if (d->lost && (d->fence_due || s->oracle.incarnation[slot] != d->hard.incarnation))
             holders += index <= d->lost_last;
@@ -250,15 +250,27 @@ static void check_commit_durable(struct sim *s, uint32_t node, uint64_t index, u
 
 static void note_committed_config(struct sim *s, const struct raft_entry *e)
 {
+    struct sim_oracle *o = &s->oracle;
     struct raft_config c;
 
     raft_config_of(e, &c);
     for (uint32_t i = 0; i < c.member_count; i++) {
         int slot = sim_slot(s, c.members[i].raft_id);
 
-        if (slot >= 0)
-            s->oracle.incarnation[slot] = c.members[i].incarnation;
+        if (slot < 0 || o->incarnation[slot] == c.members[i].incarnation)
+            continue;
+        o->incarnation[slot] = c.members[i].incarnation;
+        o->recorded[slot][o->recorded_count[slot]++ % SIM_RECORDED_MAX] = c.members[i].incarnation;
     }
+}
+
+/* A life that another one has followed unfences itself as well, when it hears of its own time. */
+static bool was_recorded(const struct sim *s, uint32_t node, uint64_t incarnation)
+{
+    for (uint32_t i = 0; i < SIM_RECORDED_MAX; i++)
+        if (s->oracle.recorded[node][i] == incarnation)
+            return true;
+    return false;
 }
 
 static void check_commit(struct sim *s, uint32_t node, uint64_t index)
@@ -315,7 +327,7 @@ void sim_check_step(struct sim *s, uint32_t node, const struct raft_effects *fx)
     if (r->log.commit_index > n->commit)
         check_commit(s, node, r->log.commit_index);
     if (fx->hard_state_changed && n->disk.lost && !r->hard.fenced &&
-        s->oracle.incarnation[node] != r->hard.incarnation)
+        !was_recorded(s, node, r->hard.incarnation))
         sim_fail(s, "R9: node %u unfences itself, though no committed entry says so", node);
     n->term = r->hard.term;
     n->commit = r->log.commit_index;
@@ -360,7 +372,7 @@ static void check_timeout_now(struct sim *s, uint32_t node, const struct raft_me
     int slot = sim_slot(s, m->to);
     const struct sim_disk *d = slot < 0 ? NULL : &s->nodes[slot].disk;
 
-    if (d == NULL || d->lost)
+    if (d == NULL || d->lost || s->nodes[slot].has_twin)
         return;
     if (sim_disk_chain(d, last) != sim_node_chain(n, last) &&
         (d->snapshot == NULL || d->snapshot->meta.index < last))

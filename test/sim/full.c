@@ -45,6 +45,31 @@ void sim_full_wipe(struct sim *s, uint32_t node)
     link_dir_remove(path);
 }
 
+void sim_full_copy_twin(struct sim *s, uint32_t node)
+{
+    char path[64];
+
+    path_of(s, node, "twin", path);
+    link_dir_copy(sim_full_dir(s, node), path, &s->disk);
+}
+
+void sim_full_swap_twin(struct sim *s, uint32_t node)
+{
+    char twin[64], path[64];
+
+    path_of(s, node, "twin", twin);
+    path_of(s, node, "raft", path);
+    link_dir_swap(twin, path);
+}
+
+void sim_full_remove_twin(struct sim *s, uint32_t node)
+{
+    char path[64];
+
+    path_of(s, node, "twin", path);
+    link_dir_remove(path);
+}
+
 void sim_full_forget(struct sim *s, uint32_t node)
 {
     char path[64];

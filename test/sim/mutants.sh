@@ -5,7 +5,7 @@
 #   test/sim/mutants.sh [N…]          SEEDS=10000 EVENTS=5000
 cd "$(dirname "$0")/../.." || exit 2
 seeds=${SEEDS:-10000} events=${EVENTS:-5000}
-make -s -j2 B=build/mutants CC='gcc -DRAFT_MUTANTS' sim >&2 || exit 2
+make -s -j2 B=build/mutants CC="${CC:-gcc} -DRAFT_MUTANTS" sim >&2 || exit 2
 list=$(sed -n 's/^ *X( *\([0-9]*\), *\([A-Z_0-9]*\), *"\(.*\)").*/\1 \2 \3/p' managerd/raft/mutant.h)
 missed=0
 printf '| n | mutant | seeds to detection | found by |\n|---|---|---|---|\n'

@@ -61,6 +61,7 @@ void sim_rates_draw(struct sim *s)
     if (kinds & 64u) {
         r->wipe_ppm = between(s, 5000, 100000);
         r->restore_ppm = between(s, 5000, 100000);
+        r->clone_ppm = between(s, 5000, 100000);
     }
     if (kinds & 128u) {
         r->disk_stall_ppm = between(s, 1000, 50000);
@@ -151,7 +152,7 @@ static bool quorum_in(const struct sim *s, const struct raft_config *c, const bo
         if (c->members[i].role != RAFT_VOTER)
             continue;
         voters++;
-        present += slot >= 0 && of[slot] && !s->nodes[slot].disk.lost;
+        present += slot >= 0 && of[slot] && !s->nodes[slot].disk.lost && !s->nodes[slot].cloned;
     }
     return present >= voters / 2 + 1;
 }
@@ -169,7 +170,7 @@ static bool may_lose_disk(const struct sim *s, uint32_t node)
 
         if (!n->used)
             continue;
-        if (n->disk.lost || (n->rotten && i != node) || (!n->up && i != node) ||
+        if (n->disk.lost || n->has_twin || (n->rotten && i != node) || (!n->up && i != node) ||
             n->config.member_count == 0)
             return false; /* one at a time, and only while all configurations are in sight */
         if (!quorum_in(s, &n->config, others))
@@ -225,6 +226,23 @@ static void lose_disk(struct sim *s, uint32_t node, bool restore)
     n->disk.lost_last = last;
     SIM_TRACE(s, "%u> its disk is %s", node, restore ? "restored from a backup" : "wiped");
     sim_nemesis_restart_later(s, node);
+}
+
+/* The copy and the original take turns, until one of them is of no importance any more. */
+static void clone_disk(struct sim *s, uint32_t node)
+{
+    struct sim_node *n = &s->nodes[node];
+
+    if (!n->has_twin) {
+        if (n->up && !n->rotten && prng_chance_ppm(&s->fault, s->rates.clone_ppm) &&
+            may_lose_disk(s, node))
+            sim_twin_make(s, node);
+        return;
+    }
+    if (sim_twin_useless(s, node) && prng_below(&s->fault, 4) == 0)
+        sim_twin_forget(s, node);
+    else if (prng_below(&s->fault, 3) == 0)
+        sim_twin_swap(s, node);
 }
 
 static void back_up(struct sim *s, uint32_t node)
@@ -310,6 +328,8 @@ void sim_nemesis_step(struct sim *s)
         if (prng_chance_ppm(&s->fault, r->restore_ppm))
             lose_disk(s, node, true);
     }
+    if (r->clone_ppm != 0 && !n->gone)
+        clone_disk(s, node);
     if (prng_chance_ppm(&s->fault, r->crash_all_ppm)) { /* R8 */
         SIM_TRACE(s, "power cut");
         for (uint32_t i = 0; i < s->node_count; i++) {
@@ -368,6 +388,7 @@ bool sim_nemesis_heal(struct sim *s)
         struct sim_node *n = &s->nodes[i];
 
         n->paused_until_us = 0;
+        sim_twin_settle(s, i);
         if (s->full && n->used && !n->gone) {
             link_dir_limit(sim_full_dir(s, i), UINT64_MAX);
             link_dir_fail_sync(sim_full_dir(s, i), 0);

@@ -138,6 +138,7 @@ void sim_free(struct sim *s)
             sim_full_forget(s, i);
         sim_disk_clear(s, &n->disk);
         sim_disk_clear(s, &n->backup);
+        sim_twin_forget(s, i);
         free(n->chains);
     }
     if (s->workload_state != NULL)
@@ -154,19 +155,20 @@ void sim_describe(const struct sim *s, FILE *out)
     static const char *const kinds[] = { "", "plain", "full", "skep" };
     const struct sim_rates *r = &s->rates;
 
-    fprintf(out,
-            "seed=%llu nodes=%u+%u clients=%u loss=%u dup=%u delay=%u+%uus clog=%u/%uus "
-            "partition=%u/%u crash=%u/%u pause=%u wipe=%u restore=%u disk=%uus stall=%u/%uus "
-            "clock=%u operator=%ums transfer=%u snapshot=%u tail=%u propose=%uus think=%uus "
-            "inflight=%u bytes=%u fault=%uus kind=%s segment=%u chunk=%u sync_fail=%u space=%u "
-            "rot=%u\n",
-            U(s->seed), r->nodes, r->spare_nodes, r->clients, r->loss_ppm, r->duplicate_ppm,
-            r->delay_min_us, r->delay_mean_us, r->clog_ppm, r->clog_us, r->partition_ppm,
-            r->heal_ppm, r->crash_ppm, r->crash_all_ppm, r->pause_ppm, r->wipe_ppm, r->restore_ppm,
-            r->disk_us, r->disk_stall_ppm, r->disk_stall_us, r->clock_error_ppm, r->operator_ms,
-            r->transfer_ppm, r->snapshot_entries, r->tail_entries, r->propose_delay_us, r->think_us,
-            r->inflight, r->message_bytes, r->fault_us, kinds[s->kind], r->segment_bytes,
-            r->chunk_bytes, r->sync_fail_ppm, r->space_ppm, r->rot_ppm);
+    fprintf(
+        out,
+        "seed=%llu nodes=%u+%u clients=%u loss=%u dup=%u delay=%u+%uus clog=%u/%uus "
+        "partition=%u/%u crash=%u/%u pause=%u wipe=%u restore=%u clone=%u disk=%uus stall=%u/%uus "
+        "clock=%u operator=%ums transfer=%u snapshot=%u tail=%u propose=%uus think=%uus "
+        "inflight=%u bytes=%u fault=%uus kind=%s segment=%u chunk=%u sync_fail=%u space=%u "
+        "rot=%u\n",
+        U(s->seed), r->nodes, r->spare_nodes, r->clients, r->loss_ppm, r->duplicate_ppm,
+        r->delay_min_us, r->delay_mean_us, r->clog_ppm, r->clog_us, r->partition_ppm, r->heal_ppm,
+        r->crash_ppm, r->crash_all_ppm, r->pause_ppm, r->wipe_ppm, r->restore_ppm, r->clone_ppm,
+        r->disk_us, r->disk_stall_ppm, r->disk_stall_us, r->clock_error_ppm, r->operator_ms,
+        r->transfer_ppm, r->snapshot_entries, r->tail_entries, r->propose_delay_us, r->think_us,
+        r->inflight, r->message_bytes, r->fault_us, kinds[s->kind], r->segment_bytes,
+        r->chunk_bytes, r->sync_fail_ppm, r->space_ppm, r->rot_ppm);
 }
 
 /* ---- one event ------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@ enum {
     SIM_NODES_MAX =
         9, /* slots; a slot whose member was removed is used again under a new raft id */
     SIM_CLIENTS_MAX = 8,
+    SIM_RECORDED_MAX = 64,
     SIM_MS = 1000, /* simulated time is in microseconds */
     SIM_S = 1000 * SIM_MS,
     SIM_CHAIN_EMPTY = 1,
@@ -172,6 +173,9 @@ struct sim_node {
     struct sim_disk disk;
     struct sim_disk backup; /* an old copy, to be restored by the nemesis */
     bool has_backup;
+    struct sim_disk twin; /* the one of two equal members that is not in this place now: twin.c */
+    bool has_twin, twin_replaced;
+    bool cloned; /* it had a twin once: nobody is to depend on which of them is heard next */
     struct sim_snapshot *staged;
     bool snapshot_writing;
     int64_t clock_ppm;      /* rate error */
@@ -202,7 +206,7 @@ struct sim_rates { /* drawn per seed; ppm = parts per million */
     uint32_t delay_min_us, delay_mean_us;
     uint32_t clog_ppm, clog_us;
     uint32_t partition_ppm, heal_ppm; /* chances per nemesis step */
-    uint32_t crash_ppm, crash_all_ppm, pause_ppm, wipe_ppm, restore_ppm;
+    uint32_t crash_ppm, crash_all_ppm, pause_ppm, wipe_ppm, restore_ppm, clone_ppm;
     uint32_t disk_us, disk_stall_ppm, disk_stall_us;
     uint32_t clock_error_ppm;
     uint32_t operator_ms; /* mean time between membership actions, 0: none */
@@ -272,6 +276,9 @@ struct sim_oracle {
     size_t map_capacity;
     uint64_t leader_changes;
     uint64_t incarnation[SIM_NODES_MAX]; /* of each slot, in the last committed configuration */
+    /* and in the committed ones before it, the oldest forgotten */
+    uint64_t recorded[SIM_NODES_MAX][SIM_RECORDED_MAX];
+    uint32_t recorded_count[SIM_NODES_MAX];
 };
 
 enum sim_kind { SIM_KIND_DRAWN, SIM_KIND_PLAIN, SIM_KIND_FULL, SIM_KIND_SKEP };
@@ -395,8 +402,24 @@ uint64_t sim_full_incarnation(struct sim *s, uint32_t node);
 void sim_full_wipe(struct sim *s, uint32_t node);
 void sim_full_back_up(struct sim *s, uint32_t node);
 void sim_full_restore(struct sim *s, uint32_t node);
+void sim_full_copy_twin(struct sim *s, uint32_t node);
+void sim_full_swap_twin(struct sim *s, uint32_t node);
+void sim_full_remove_twin(struct sim *s, uint32_t node);
 void sim_full_forget(struct sim *s, uint32_t node);
 struct link_dir *sim_full_dir(struct sim *s, uint32_t node);
+
+/* twin.c */
+/* A node that is up is copied, and goes on as the copy. */
+void sim_twin_make(struct sim *s, uint32_t node);
+void sim_twin_swap(struct sim *s, uint32_t node);
+/* The one that is away never comes back. */
+void sim_twin_forget(struct sim *s, uint32_t node);
+/* The cluster counts the one that is here: nobody would miss the other. */
+bool sim_twin_useless(const struct sim *s, uint32_t node);
+/* For good: the one that the cluster counts is here, the other is gone. */
+void sim_twin_settle(struct sim *s, uint32_t node);
+/* Of the two disks the one that a configuration with this incarnation counts; NULL: neither. */
+const struct sim_disk *sim_twin_counted(const struct sim_node *n, uint64_t incarnation);
 
 /* check.c */
 void sim_check_append(struct sim *s, uint32_t node, const struct raft_effects *fx,

@@ -291,6 +291,67 @@ START_TEST(a_pre_vote_from_an_older_term_counts)
 }
 END_TEST
 
+/* Of a cloned member both lives may ask in one term: the vote is the first one's. */
+START_TEST(a_vote_is_one_lifes)
+{
+    struct raft *r = make(5, 0, false);
+    struct raft_message m = {
+        .type = RAFT_MSG_VOTE, .from = 2, .incarnation = 7, .term = 6, .index = 7, .log_term = 3
+    };
+    struct raft_effects fx;
+
+    receive(r, 1000, m, &fx);
+    ck_assert_int_eq(fx.note, RAFT_NOTE_VOTE_GRANTED);
+    persisted(r, &fx);
+    receive(r, 1001, m, &fx);
+    ck_assert_int_eq(fx.note, RAFT_NOTE_VOTE_GRANTED); /* asked again */
+    m.incarnation = 9;
+    receive(r, 1002, m, &fx);
+    ck_assert_int_eq(fx.note, RAFT_NOTE_VOTE_TAKEN);
+    m.term = 7;
+    receive(r, 1003, m, &fx);
+    ck_assert_int_eq(fx.note, RAFT_NOTE_VOTE_GRANTED);
+    raft_free(r);
+
+    /* Whose it was has been forgotten by the next start. */
+    r = make(6, 2, false);
+    m.term = 6;
+    receive(r, 1000, m, &fx);
+    ck_assert_int_eq(fx.note, RAFT_NOTE_VOTE_TAKEN);
+    raft_free(r);
+}
+END_TEST
+
+/* The original of a clone that was readmitted in its place: not fenced, and a stranger. It keeps
+ * out, and when nobody else can win it needs a majority without itself. */
+START_TEST(a_member_does_not_count_another_life_of_itself)
+{
+    struct raft *r = make(5, 0, false);
+    struct raft_effects fx;
+    uint64_t now_ms = 1000;
+
+    r->config.members[0].incarnation = 5;
+    ck_assert(!raft_is_voter(r));
+    for (int i = 0; i < 8; i++) {
+        timeout(r, now_ms += 3000, &fx);
+        ck_assert_int_eq(fx.state, RAFT_FOLLOWER);
+    }
+    timeout(r, now_ms += 3000, &fx);
+    ck_assert_int_eq(fx.state, RAFT_PRE_CANDIDATE);
+    receive(r, now_ms, reply(r, RAFT_MSG_PRE_VOTE_REPLY, 2), &fx);
+    ck_assert_int_eq(fx.state, RAFT_PRE_CANDIDATE);
+    receive(r, now_ms, reply(r, RAFT_MSG_PRE_VOTE_REPLY, 3), &fx);
+    ck_assert_int_eq(fx.state, RAFT_CANDIDATE);
+    persisted(r, &fx);
+    receive(r, now_ms, reply(r, RAFT_MSG_VOTE_REPLY, 2), &fx);
+    ck_assert_int_eq(fx.state, RAFT_CANDIDATE);
+    receive(r, now_ms, reply(r, RAFT_MSG_VOTE_REPLY, 3), &fx);
+    ck_assert_int_eq(fx.state, RAFT_LEADER);
+    ck_assert(!raft_counts(r, 0));
+    raft_free(r);
+}
+END_TEST
+
 START_TEST(a_fenced_member_does_not_campaign)
 {
     struct raft *r = make(5, 0, true);
@@ -354,6 +415,8 @@ int main(void)
     tcase_add_test(tc, a_vote_of_another_incarnation_does_not_count);
     tcase_add_test(tc, refusals_of_a_majority_end_the_campaign);
     tcase_add_test(tc, a_pre_vote_from_an_older_term_counts);
+    tcase_add_test(tc, a_vote_is_one_lifes);
+    tcase_add_test(tc, a_member_does_not_count_another_life_of_itself);
     tcase_add_test(tc, a_fenced_member_does_not_campaign);
     tcase_add_test(tc, a_candidate_gives_way);
     tcase_add_test(tc, timeouts_are_spread);

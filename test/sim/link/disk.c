@@ -292,6 +292,15 @@ void link_dir_copy(const struct link_dir *from, const char *path, struct prng *p
     d->synced = d->now;
 }
 
+void link_dir_swap(const char *a, const char *b)
+{
+    struct link_dir *x = lookup(a), *y = lookup(b);
+
+    ASSERT(x != NULL && y != NULL && x->holder == NULL && y->holder == NULL);
+    (void)snprintf(x->path, sizeof(x->path), "%s", b); /* both were one's before */
+    (void)snprintf(y->path, sizeof(y->path), "%s", a);
+}
+
 /* One sector that differs between what was written and what was synced. What the two share at its
  * front is never damaged: rewriting it with the same bytes is harmless. */
 static void draw_sector(struct link_dir *d, uint8_t *out, const uint8_t *now, size_t size,

@@ -49,6 +49,8 @@ struct link_dir *link_dir_get(const char *path, struct prng *p);
 void link_dir_remove(const char *path);
 /* The content of from under another path, with other inode numbers: a copied or restored backup. */
 void link_dir_copy(const struct link_dir *from, const char *path, struct prng *p);
+/* Each gets the other's name; files and inode numbers stay with their directories. */
+void link_dir_swap(const char *a, const char *b);
 
 /* The power is cut: what was not synced is kept, lost or torn. */
 void link_dir_power_cut(struct link_dir *d, bool garbage);
