@@ -17,31 +17,53 @@ static void host_of(const char *address, char ret_host[64])
         *colon = 0;
 }
 
+/* What the dispatcher is told of a call; c points into it. */
+struct agent_call {
+    struct core_env env;
+    char address[64];
+    struct dispatcher_call c;
+};
+
+/* wait_ms: how long the agent wants to wait for news. */
+static void begin(struct agent_call *a, struct incoming *in, uint32_t wait_ms)
+{
+    a->env = manager_env(in->manager);
+    host_of(in->caller.address, a->address);
+    a->c = (struct dispatcher_call){
+        .env = &a->env,
+        .node_id = in->caller.node_id,
+        .address = a->address,
+        .arena = &in->arena,
+        .call = in,
+        .until_ms = a->env.now_ms + MIN(wait_ms, (uint32_t)AGENT_WAIT_MS_MAX),
+    };
+}
+
+static void finish(struct incoming *in, int rc, const ProtobufCMessage *answer, const struct err *e)
+{
+    if (rc < 0)
+        incoming_fail(in, rc, e);
+    else if (rc != DISPATCHER_PARKED)
+        incoming_reply(in, answer);
+}
+
 void session_call(struct incoming *in)
 {
     struct manager *m = in->manager;
     const Skep__SessionRequest *req = (const Skep__SessionRequest *)in->request;
-    struct core_env env = manager_env(m);
-    char address[64];
-    struct dispatcher_call c = { .env = &env,
-                                 .node_id = in->caller.node_id,
-                                 .address = address,
-                                 .arena = &in->arena,
-                                 .call = in };
     Skep__SessionResponse answer;
+    struct agent_call a;
     struct err e = { 0 };
-    host_of(in->caller.address, address);
     int rc = req->description != NULL ? control_validate_description(req->description, &e) : 0;
 
+    begin(&a, in, 0);
     if (rc == 0)
-        rc = dispatcher_open(m->dispatcher, &c, req, &answer, &e);
-    if (rc < 0) {
-        incoming_fail(in, rc, &e);
-        return;
+        rc = dispatcher_open(m->dispatcher, &a.c, req, &answer, &e);
+    if (rc == 0) {
+        answer.n_managers = peers_addresses(m, &in->arena, &answer.managers);
+        m->cores_due = true;
     }
-    answer.n_managers = peers_addresses(m, &in->arena, &answer.managers);
-    m->cores_due = true;
-    incoming_reply(in, &answer.base);
+    finish(in, rc, &answer.base, &e);
 }
 
 /* The certificate it holds says another role than the store: time for a new one. */
@@ -58,118 +80,84 @@ void heartbeat_call(struct incoming *in)
 {
     struct manager *m = in->manager;
     const Skep__HeartbeatRequest *req = (const Skep__HeartbeatRequest *)in->request;
-    struct core_env env = manager_env(m);
-    char address[64];
-    struct dispatcher_call c = { .env = &env,
-                                 .node_id = in->caller.node_id,
-                                 .address = address,
-                                 .arena = &in->arena,
-                                 .call = in };
     Skep__HeartbeatResponse answer = SKEP__HEARTBEAT_RESPONSE__INIT;
+    struct agent_call a;
     struct err e = { 0 };
-    host_of(in->caller.address, address);
     int rc = req->description != NULL ? control_validate_description(req->description, &e) : 0;
 
+    begin(&a, in, 0);
     if (rc == 0)
-        rc = dispatcher_beat(m->dispatcher, &c, req, &answer.heartbeat_ms, &e);
-    if (rc < 0) {
-        incoming_fail(in, rc, &e);
-        return;
+        rc = dispatcher_beat(m->dispatcher, &a.c, req, &answer.heartbeat_ms, &e);
+    if (rc == 0) {
+        answer.n_managers = peers_addresses(m, &in->arena, &answer.managers);
+        answer.renew_certificate = role_changed(in, req);
+        m->cores_due = m->cores_due || req->description != NULL;
     }
-    answer.n_managers = peers_addresses(m, &in->arena, &answer.managers);
-    answer.renew_certificate = role_changed(in, req);
-    m->cores_due = m->cores_due || req->description != NULL;
-    incoming_reply(in, &answer.base);
+    finish(in, rc, &answer.base, &e);
 }
 
 void assignments_call(struct incoming *in)
 {
-    struct manager *m = in->manager;
     const Skep__AssignmentsRequest *req = (const Skep__AssignmentsRequest *)in->request;
-    struct core_env env = manager_env(m);
-    struct dispatcher_call c = {
-        .env = &env,
-        .node_id = in->caller.node_id,
-        .arena = &in->arena,
-        .call = in,
-        .until_ms = env.now_ms + MIN(req->wait_ms, (uint32_t)AGENT_WAIT_MS_MAX),
-    };
     Skep__AssignmentsResponse answer;
+    struct agent_call a;
     struct err e = { 0 };
-    int rc = dispatcher_assignments(m->dispatcher, &c, req, &answer, &e);
 
-    if (rc < 0)
-        incoming_fail(in, rc, &e);
-    else if (rc != DISPATCHER_PARKED)
-        incoming_reply(in, &answer.base);
+    begin(&a, in, req->wait_ms);
+    finish(in, dispatcher_assignments(in->manager->dispatcher, &a.c, req, &answer, &e),
+           &answer.base, &e);
 }
 
 void networks_call(struct incoming *in)
 {
-    struct manager *m = in->manager;
     const Skep__NetworksRequest *req = (const Skep__NetworksRequest *)in->request;
-    struct core_env env = manager_env(m);
-    struct dispatcher_call c = {
-        .env = &env,
-        .node_id = in->caller.node_id,
-        .arena = &in->arena,
-        .call = in,
-        .until_ms = env.now_ms + MIN(req->wait_ms, (uint32_t)AGENT_WAIT_MS_MAX),
-    };
     Skep__NetworksResponse answer;
+    struct agent_call a;
     struct err e = { 0 };
-    int rc = dispatcher_networks(m->dispatcher, &c, req, &answer, &e);
 
-    if (rc < 0)
-        incoming_fail(in, rc, &e);
-    else if (rc != DISPATCHER_PARKED)
-        incoming_reply(in, &answer.base);
+    begin(&a, in, req->wait_ms);
+    finish(in, dispatcher_networks(in->manager->dispatcher, &a.c, req, &answer, &e), &answer.base,
+           &e);
 }
 
 void network_check_report_call(struct incoming *in)
 {
-    struct manager *m = in->manager;
-    struct core_env env = manager_env(m);
-    struct dispatcher_call c = { .env = &env, .node_id = in->caller.node_id };
+    const Skep__NetworkCheckReport *req = (const Skep__NetworkCheckReport *)in->request;
     Skep__NetworkCheckReportResponse answer = SKEP__NETWORK_CHECK_REPORT_RESPONSE__INIT;
+    struct agent_call a;
     struct err e = { 0 };
-    int rc = dispatcher_check_report(m->dispatcher, &c,
-                                     (const Skep__NetworkCheckReport *)in->request, &e);
 
-    if (rc < 0)
-        incoming_fail(in, rc, &e);
-    else
-        incoming_reply(in, &answer.base);
+    begin(&a, in, 0);
+    finish(in, dispatcher_check_report(in->manager->dispatcher, &a.c, req, &e), &answer.base, &e);
 }
 
 /* An operator's call, here because the agents' answers end it. */
 void network_check_call(struct incoming *in)
 {
-    struct manager *m = in->manager;
-    struct core_env env = manager_env(m);
+    const Skep__NetworkCheckRequest *req = (const Skep__NetworkCheckRequest *)in->request;
     uint64_t deadline = rpc_call_deadline_ms(in->call);
-    struct dispatcher_call c = { .env = &env, .arena = &in->arena, .call = in };
+    struct agent_call a;
     struct err e = { 0 };
-    c.until_ms = deadline > CHECK_MARGIN_MS ? deadline - CHECK_MARGIN_MS : 0;
-    int rc =
-        dispatcher_check(m->dispatcher, &c, (const Skep__NetworkCheckRequest *)in->request, &e);
 
+    begin(&a, in, 0);
+    a.c.until_ms = deadline > CHECK_MARGIN_MS ? deadline - CHECK_MARGIN_MS : 0;
+    int rc = dispatcher_check(in->manager->dispatcher, &a.c, req, &e);
     if (rc < 0)
         incoming_fail(in, rc, &e);
 }
 
 void report_call(struct incoming *in)
 {
-    struct manager *m = in->manager;
-    struct core_env env = manager_env(m);
-    struct dispatcher_call c = { .env = &env, .node_id = in->caller.node_id, .call = in };
+    const Skep__TaskStatusRequest *req = (const Skep__TaskStatusRequest *)in->request;
+    struct agent_call a;
     struct err e = { 0 };
-    int rc = dispatcher_report(m->dispatcher, &c, (const Skep__TaskStatusRequest *)in->request, &e);
 
+    begin(&a, in, 0);
+    int rc = dispatcher_report(in->manager->dispatcher, &a.c, req, &e);
     if (rc < 0)
         incoming_fail(in, rc, &e);
     else
-        m->cores_due = true;
+        in->manager->cores_due = true;
 }
 
 static const ProtobufCMessage *due_answer(const struct dispatcher_due *due)
