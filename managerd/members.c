@@ -36,6 +36,11 @@ static void change_membership(struct manager *m, const struct roles_view *view)
         break;
     case ROLES_CHANGE:
         m->member_change_in_flight = true;
+        if (change.change == RAFT_CHANGE_READMIT)
+            log_warn("members.readmit",
+                     "raft_id=%lx reason=\"its disk went back or is a copy\" remedy=\"none; but if "
+                     "this comes again and again, two machines run as one: stop one of them\"",
+                     (unsigned long)change.raft_id);
         log_info("members.change", "change=%d raft_id=%lx", (int)change.change,
                  (unsigned long)change.raft_id);
         raft_node_change_config(m->raft, &change, on_member_changed, m);
