@@ -62,6 +62,22 @@ int ctl_error(struct ctl *c, int rc, const struct err *e)
     return CMD_EXIT_FAILED;
 }
 
+int ctl_each(struct ctl *c, ctl_one_fn *one, void *ctx)
+{
+    int status = 0;
+
+    if (ctl_client(c) == NULL)
+        return CMD_EXIT_FAILED;
+    for (int i = 0; i < flags_arg_count(c->flags); i++) {
+        struct err e = { 0 };
+        int rc = one(c, flags_arg(c->flags, i), ctx, &e);
+
+        if (rc < 0)
+            status = ctl_error(c, rc, &e);
+    }
+    return status;
+}
+
 struct client *ctl_client(struct ctl *c)
 {
     struct err e = { 0 };

@@ -75,6 +75,11 @@ int ctl_fail(struct ctl *c, const char *format, ...) PRINTF(2, 3);
 /* Prints a sentence about wrong usage with "See 'ctl X --help'."; returns status. */
 int ctl_usage_error(struct ctl *c, int status, const char *format, ...) PRINTF(3, 4);
 
+/* What a command does with one of its arguments. 0, or -ERR_* with e set. */
+typedef int ctl_one_fn(struct ctl *c, const char *ref, void *ctx, struct err *e);
+/* Every argument, also after one that failed. Prints the errors; returns the exit status. */
+int ctl_each(struct ctl *c, ctl_one_fn *one, void *ctx);
+
 /* help.c */
 void cmd_print_help(struct ctl *c, FILE *out, const struct cmd *cmd);
 void cmd_print_group_help(struct ctl *c, FILE *out, const char *group);

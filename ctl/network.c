@@ -200,32 +200,28 @@ static bool confirmed(struct ctl *c, const char *warning)
     return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
-int network_rm(struct ctl *c)
+static int remove_one(struct ctl *c, const char *ref, void *ctx, struct err *e)
 {
     bool force = flags_bool(c->flags, "force");
-    int status = 0;
+    Skep__Network *n = NULL;
+    int rc = network_get(c, ref, &n, e);
 
-    if (ctl_client(c) == NULL)
-        return CMD_EXIT_FAILED;
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        const char *ref = flags_arg(c->flags, i);
-        Skep__Network *n = NULL;
-        struct err e = { 0 };
-        int rc = network_get(c, ref, &n, &e);
+    (void)ctx; /* has none */
+    if (rc == 0 && n->spec->ingress && !force &&
+        !confirmed(c, "WARNING! Before removing the routing-mesh network, make sure that no "
+                      "service publishes ports through it. Otherwise, removal is refused.\n"
+                      "Are you sure you want to continue?"))
+        return 0;
+    if (rc == 0)
+        rc = network_remove(c, n->id, e);
+    if (rc == 0)
+        (void)fprintf(c->out, "%s\n", ref);
+    return force && rc == -ERR_NOT_FOUND ? 0 : rc;
+}
 
-        if (rc == 0 && n->spec->ingress && !force &&
-            !confirmed(c, "WARNING! Before removing the routing-mesh network, make sure that no "
-                          "service publishes ports through it. Otherwise, removal is refused.\n"
-                          "Are you sure you want to continue?"))
-            continue;
-        if (rc == 0)
-            rc = network_remove(c, n->id, &e);
-        if (rc == 0)
-            (void)fprintf(c->out, "%s\n", ref);
-        else if (!force || rc != -ERR_NOT_FOUND)
-            status = ctl_error(c, rc, &e);
-    }
-    return status;
+int network_rm(struct ctl *c)
+{
+    return ctl_each(c, remove_one, NULL);
 }
 
 /* Networks that somebody made and nothing uses. */

@@ -335,28 +335,21 @@ static int inspect_verbose(struct ctl *c, const Skep__Network *n, json_t *o, str
     return 0;
 }
 
+static int inspect_one(struct ctl *c, const char *ref, void *objects, struct err *e)
+{
+    Skep__Network *n = NULL;
+    int rc = network_get(c, ref, &n, e);
+    json_t *o = rc == 0 ? json_network(n) : NULL;
+
+    if (rc == 0 && flags_bool(c->flags, "verbose"))
+        rc = inspect_verbose(c, n, o, e);
+    if (rc == 0)
+        (void)json_array_append(objects, o);
+    json_decref(o);
+    return rc;
+}
+
 int network_inspect(struct ctl *c)
 {
-    json_t *list = json_array();
-    int status = 0;
-
-    if (ctl_client(c) == NULL) {
-        json_decref(list);
-        return CMD_EXIT_FAILED;
-    }
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        Skep__Network *n = NULL;
-        struct err e = { 0 };
-        int rc = network_get(c, flags_arg(c->flags, i), &n, &e);
-        json_t *o = rc == 0 ? json_network(n) : NULL;
-
-        if (rc == 0 && flags_bool(c->flags, "verbose"))
-            rc = inspect_verbose(c, n, o, &e);
-        if (rc == 0)
-            (void)json_array_append(list, o);
-        else
-            status = ctl_error(c, rc, &e);
-        json_decref(o);
-    }
-    return output_objects(c, list) | status;
+    return output_inspected(c, inspect_one);
 }

@@ -179,32 +179,23 @@ int node_ps(struct ctl *c)
 
 /* ---- inspect ---- */
 
+static int inspect_one(struct ctl *c, const char *ref, void *objects, struct err *e)
+{
+    Skep__Node *n = NULL;
+    int rc = node_get(c, ref, &n, e);
+
+    if (rc < 0)
+        return rc;
+    if (flags_bool(c->flags, "pretty"))
+        pretty_node(c, c->out, n);
+    else
+        json_array_append_new(objects, json_node(n));
+    return 0;
+}
+
 int node_inspect(struct ctl *c)
 {
-    bool pretty = flags_bool(c->flags, "pretty");
-    json_t *list = json_array();
-    int status = 0;
-
-    if (ctl_client(c) == NULL) {
-        json_decref(list);
-        return CMD_EXIT_FAILED;
-    }
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        Skep__Node *n = NULL;
-        struct err e = { 0 };
-        int rc = node_get(c, flags_arg(c->flags, i), &n, &e);
-
-        if (rc < 0)
-            status = ctl_error(c, rc, &e);
-        else if (pretty)
-            pretty_node(c, c->out, n);
-        else
-            json_array_append_new(list, json_node(n));
-    }
-    if (!pretty)
-        return output_objects(c, list) | status;
-    json_decref(list);
-    return status;
+    return output_inspected(c, inspect_one);
 }
 
 /* ---- changes ---- */
@@ -310,71 +301,60 @@ static int change_to_worker(struct ctl *c, Skep__NodeSpec *spec, struct err *e)
     return 0;
 }
 
+static int promote_one(struct ctl *c, const char *ref, void *ctx, struct err *e)
+{
+    int rc = node_change(c, ref, change_to_manager, e);
+
+    (void)ctx; /* has none */
+    if (rc == 1)
+        (void)fprintf(c->out, "Node %s is already a manager.\n", ref);
+    else if (rc == 0)
+        (void)fprintf(c->out, "Node %s promoted to a manager in the swarm.\n", ref);
+    return rc;
+}
+
 int node_promote(struct ctl *c)
 {
-    int status = 0;
+    return ctl_each(c, promote_one, NULL);
+}
 
-    if (ctl_client(c) == NULL)
-        return CMD_EXIT_FAILED;
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        const char *ref = flags_arg(c->flags, i);
-        struct err e = { 0 };
-        int rc = node_change(c, ref, change_to_manager, &e);
+static int demote_one(struct ctl *c, const char *ref, void *ctx, struct err *e)
+{
+    int rc = node_change(c, ref, change_to_worker, e);
 
-        if (rc < 0)
-            status = ctl_error(c, rc, &e);
-        else if (rc == 1)
-            (void)fprintf(c->out, "Node %s is already a manager.\n", ref);
-        else
-            (void)fprintf(c->out, "Node %s promoted to a manager in the swarm.\n", ref);
-    }
-    return status;
+    (void)ctx; /* has none */
+    if (rc == 1)
+        (void)fprintf(c->out, "Node %s is already a worker.\n", ref);
+    else if (rc == 0)
+        (void)fprintf(c->out, "Manager %s demoted in the swarm.\n", ref);
+    return rc;
 }
 
 int node_demote(struct ctl *c)
 {
-    int status = 0;
+    return ctl_each(c, demote_one, NULL);
+}
 
-    if (ctl_client(c) == NULL)
-        return CMD_EXIT_FAILED;
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        const char *ref = flags_arg(c->flags, i);
-        struct err e = { 0 };
-        int rc = node_change(c, ref, change_to_worker, &e);
+static int remove_one(struct ctl *c, const char *ref, void *ctx, struct err *e)
+{
+    Skep__NodeRemoveRequest body = SKEP__NODE_REMOVE_REQUEST__INIT;
+    struct client_request r = {
+        .method = SKEP__METHOD__METHOD_NODE_REMOVE,
+        .body = &body.base,
+        .mutation = true,
+    };
+    int rc;
 
-        if (rc < 0)
-            status = ctl_error(c, rc, &e);
-        else if (rc == 1)
-            (void)fprintf(c->out, "Node %s is already a worker.\n", ref);
-        else
-            (void)fprintf(c->out, "Manager %s demoted in the swarm.\n", ref);
-    }
-    return status;
+    (void)ctx; /* has none */
+    body.ref = arena_strdup(&c->arena, ref);
+    body.force = flags_bool(c->flags, "force");
+    rc = ctl_call(c, &r, NULL, e);
+    if (rc == 0)
+        (void)fprintf(c->out, "%s\n", ref);
+    return rc;
 }
 
 int node_rm(struct ctl *c)
 {
-    int status = 0;
-
-    if (ctl_client(c) == NULL)
-        return CMD_EXIT_FAILED;
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        Skep__NodeRemoveRequest body = SKEP__NODE_REMOVE_REQUEST__INIT;
-        struct client_request r = {
-            .method = SKEP__METHOD__METHOD_NODE_REMOVE,
-            .body = &body.base,
-            .mutation = true,
-        };
-        struct err e = { 0 };
-        int rc;
-
-        body.ref = arena_strdup(&c->arena, flags_arg(c->flags, i));
-        body.force = flags_bool(c->flags, "force");
-        rc = ctl_call(c, &r, NULL, &e);
-        if (rc < 0)
-            status = ctl_error(c, rc, &e);
-        else
-            (void)fprintf(c->out, "%s\n", body.ref);
-    }
-    return status;
+    return ctl_each(c, remove_one, NULL);
 }

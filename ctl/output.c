@@ -219,6 +219,24 @@ int output_objects(struct ctl *c, json_t *objects)
     return rc < 0 ? ctl_error(c, rc, &e) : 0;
 }
 
+int output_inspected(struct ctl *c, ctl_one_fn *one)
+{
+    bool pretty = flags_exists(c->flags, "pretty") && flags_bool(c->flags, "pretty");
+    json_t *objects;
+    int status;
+
+    if (pretty && flags_given(c->flags, "format"))
+        return ctl_fail(c, "--format is incompatible with human friendly format");
+    if (ctl_client(c) == NULL)
+        return CMD_EXIT_FAILED;
+    objects = json_array();
+    status = ctl_each(c, one, objects);
+    if (!pretty)
+        return output_objects(c, objects) | status;
+    json_decref(objects);
+    return status;
+}
+
 /* ---- filters ---- */
 
 int filter_parse(struct arena *a, const char *text, const char *const keys[], const char **ret_key,

@@ -32,6 +32,10 @@ int output_rows(struct ctl *c, const struct listing *l, json_t *rows);
 /* Prints objects (a JSON array, taken) as an indented array, or each through --format. */
 int output_objects(struct ctl *c, json_t *objects);
 
+/* The inspect commands: one adds the object that an argument names to the array that its ctx is,
+ * or, when asked to be `pretty`, prints it. Returns the exit status. */
+int output_inspected(struct ctl *c, ctl_one_fn *one);
+
 /* "key=value" of --filter. keys ends with NULL. -ERR_INVALID "invalid filter …". In a. */
 int filter_parse(struct arena *a, const char *text, const char *const keys[], const char **ret_key,
                  const char **ret_value, struct err *e) MUST_CHECK;

@@ -190,64 +190,46 @@ int service_ps(struct ctl *c)
 
 /* ---- inspect ---- */
 
+static int inspect_one(struct ctl *c, const char *ref, void *objects, struct err *e)
+{
+    Skep__Service *s = NULL;
+    int rc = service_get(c, ref, &s, e);
+
+    if (rc < 0)
+        return rc;
+    if (flags_bool(c->flags, "pretty"))
+        pretty_service(c, c->out, s);
+    else
+        json_array_append_new(objects, json_service(s));
+    return 0;
+}
+
 int service_inspect(struct ctl *c)
 {
-    bool pretty = flags_bool(c->flags, "pretty");
-    json_t *list = json_array();
-    int status = 0;
-
-    if (pretty && flags_given(c->flags, "format")) {
-        json_decref(list);
-        return ctl_fail(c, "--format is incompatible with human friendly format");
-    }
-    if (ctl_client(c) == NULL) {
-        json_decref(list);
-        return CMD_EXIT_FAILED;
-    }
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        Skep__Service *s = NULL;
-        struct err e = { 0 };
-        int rc = service_get(c, flags_arg(c->flags, i), &s, &e);
-
-        if (rc < 0) {
-            status = ctl_error(c, rc, &e);
-            continue;
-        }
-        if (pretty)
-            pretty_service(c, c->out, s);
-        else
-            json_array_append_new(list, json_service(s));
-    }
-    if (!pretty)
-        return output_objects(c, list) | status;
-    json_decref(list);
-    return status;
+    return output_inspected(c, inspect_one);
 }
 
 /* ---- rm ---- */
 
+static int remove_one(struct ctl *c, const char *ref, void *ctx, struct err *e)
+{
+    Skep__ServiceRemoveRequest body = SKEP__SERVICE_REMOVE_REQUEST__INIT;
+    struct client_request r = {
+        .method = SKEP__METHOD__METHOD_SERVICE_REMOVE,
+        .body = &body.base,
+        .mutation = true,
+    };
+    int rc;
+
+    (void)ctx; /* has none */
+    body.ref = arena_strdup(&c->arena, ref);
+    rc = ctl_call(c, &r, NULL, e);
+    if (rc == 0)
+        (void)fprintf(c->out, "%s\n", ref);
+    return rc;
+}
+
 int service_rm(struct ctl *c)
 {
-    int status = 0;
-
-    if (ctl_client(c) == NULL)
-        return CMD_EXIT_FAILED;
-    for (int i = 0; i < flags_arg_count(c->flags); i++) {
-        Skep__ServiceRemoveRequest body = SKEP__SERVICE_REMOVE_REQUEST__INIT;
-        struct client_request r = {
-            .method = SKEP__METHOD__METHOD_SERVICE_REMOVE,
-            .body = &body.base,
-            .mutation = true,
-        };
-        struct err e = { 0 };
-        int rc;
-
-        body.ref = arena_strdup(&c->arena, flags_arg(c->flags, i));
-        rc = ctl_call(c, &r, NULL, &e);
-        if (rc < 0)
-            status = ctl_error(c, rc, &e);
-        else
-            (void)fprintf(c->out, "%s\n", body.ref);
-    }
-    return status;
+    return ctl_each(c, remove_one, NULL);
 }
