@@ -142,6 +142,7 @@ static void cut_links(struct sim *s)
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
+/* Nobody depends on which of two twins is heard next. */
 static bool quorum_in(const struct sim *s, const struct raft_config *c, const bool *of)
 {
     uint32_t voters = 0, present = 0;
@@ -152,7 +153,7 @@ static bool quorum_in(const struct sim *s, const struct raft_config *c, const bo
         if (c->members[i].role != RAFT_VOTER)
             continue;
         voters++;
-        present += slot >= 0 && of[slot] && !s->nodes[slot].disk.lost && !s->nodes[slot].cloned;
+        present += slot >= 0 && of[slot] && !s->nodes[slot].disk.lost && !s->nodes[slot].has_twin;
     }
     return present >= voters / 2 + 1;
 }
@@ -228,21 +229,18 @@ static void lose_disk(struct sim *s, uint32_t node, bool restore)
     sim_nemesis_restart_later(s, node);
 }
 
-/* The copy and the original take turns, until one of them is of no importance any more. */
+/* The copy and the original take turns to the end. */
 static void clone_disk(struct sim *s, uint32_t node)
 {
     struct sim_node *n = &s->nodes[node];
 
-    if (!n->has_twin) {
-        if (n->up && !n->rotten && prng_chance_ppm(&s->fault, s->rates.clone_ppm) &&
-            may_lose_disk(s, node))
-            sim_twin_make(s, node);
-        return;
+    if (n->has_twin) {
+        if (prng_below(&s->fault, 3) == 0)
+            sim_twin_swap(s, node);
+    } else if (n->up && !n->rotten && prng_chance_ppm(&s->fault, s->rates.clone_ppm) &&
+               may_lose_disk(s, node)) {
+        sim_twin_make(s, node);
     }
-    if (sim_twin_useless(s, node) && prng_below(&s->fault, 4) == 0)
-        sim_twin_forget(s, node);
-    else if (prng_below(&s->fault, 3) == 0)
-        sim_twin_swap(s, node);
 }
 
 static void back_up(struct sim *s, uint32_t node)

@@ -75,7 +75,7 @@ static void give_back(struct sim *s, uint32_t slot)
     sim_twin_forget(s, slot);
     if (s->full)
         sim_full_forget(s, slot);
-    n->has_backup = n->rotten = n->gone = n->cloned = n->used = false;
+    n->has_backup = n->rotten = n->gone = n->used = false;
 }
 
 /* Slots whose member no configuration knows any more are given back. */

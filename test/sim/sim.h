@@ -175,7 +175,6 @@ struct sim_node {
     bool has_backup;
     struct sim_disk twin; /* the one of two equal members that is not in this place now: twin.c */
     bool has_twin, twin_replaced;
-    bool cloned; /* it had a twin once: nobody is to depend on which of them is heard next */
     struct sim_snapshot *staged;
     bool snapshot_writing;
     int64_t clock_ppm;      /* rate error */
@@ -412,11 +411,9 @@ struct link_dir *sim_full_dir(struct sim *s, uint32_t node);
 /* A node that is up is copied, and goes on as the copy. */
 void sim_twin_make(struct sim *s, uint32_t node);
 void sim_twin_swap(struct sim *s, uint32_t node);
-/* The one that is away never comes back. */
+/* With its node. Not before: what it acknowledged may still be counted. */
 void sim_twin_forget(struct sim *s, uint32_t node);
-/* The cluster counts the one that is here: nobody would miss the other. */
-bool sim_twin_useless(const struct sim *s, uint32_t node);
-/* For good: the one that the cluster counts is here, the other is gone. */
+/* For good: the one that the cluster counts is here. */
 void sim_twin_settle(struct sim *s, uint32_t node);
 /* Of the two disks the one that a configuration with this incarnation counts; NULL: neither. */
 const struct sim_disk *sim_twin_counted(const struct sim_node *n, uint64_t incarnation);

@@ -36,7 +36,7 @@ void sim_twin_make(struct sim *s, uint32_t node)
     sim_disk_copy(&n->disk, &n->twin);
     n->twin.lost = n->twin.fence_due = n->twin_replaced = true;
     n->twin.lost_last = sim_disk_last(&n->disk);
-    n->has_twin = n->cloned = true;
+    n->has_twin = true;
     if (s->full)
         sim_full_copy_twin(s, node);
     SIM_TRACE(s, "%u> its disk was copied, and the copy is in its place", node);
@@ -65,23 +65,13 @@ void sim_twin_forget(struct sim *s, uint32_t node)
         sim_full_remove_twin(s, node);
 }
 
-bool sim_twin_useless(const struct sim *s, uint32_t node)
-{
-    const struct sim_node *n = &s->nodes[node];
-
-    return n->has_twin && !n->disk.lost && counts(&n->disk, s->oracle.incarnation[node]);
-}
-
 void sim_twin_settle(struct sim *s, uint32_t node)
 {
     struct sim_node *n = &s->nodes[node];
 
-    if (!n->has_twin)
-        return;
-    if (!counts(&n->disk, s->oracle.incarnation[node]) &&
+    if (n->has_twin && !counts(&n->disk, s->oracle.incarnation[node]) &&
         counts(&n->twin, s->oracle.incarnation[node]))
         sim_twin_swap(s, node);
-    sim_twin_forget(s, node);
 }
 
 const struct sim_disk *sim_twin_counted(const struct sim_node *n, uint64_t incarnation)
