@@ -110,6 +110,9 @@ static void take_assignments(struct skep_agent *a, const Skep__AssignmentsRespon
     bool was_complete = a->roster.complete;
     size_t count;
 
+    /* O5: no service of the simulator's operators has any. */
+    if (m->n_secrets > 0 || m->n_configs > 0)
+        sim_fail(a->s, "O5: agent %u is sent a secret that none of its tasks has", a->index);
     roster_apply(&a->roster, m, &arena, &changes, &count);
     for (size_t i = 0; i < count; i++) {
         if (changes[i].type == ROSTER_ADDED)
