@@ -12,13 +12,23 @@ before=$(containers $(engines))
 check "kill two of three managers" kill_all managerd $gone
 sleep 4
 
-# ask COMMAND...: asks the survivor; the answer must come within 2 s.
-ask() {
+# ms COMMAND...: runs it; how long it took is in $took.
+ms() {
     local start=${EPOCHREALTIME/./} rc
-    lab exec "$keep" ctl "$@"
+    "$@"
     rc=$?
     took=$(((${EPOCHREALTIME/./} - start) / 1000))
-    [ $took -le 2000 ] || echo "took $took ms"
+    return $rc
+}
+# ask COMMAND...: asks the survivor. Its answer must come within 2 s, and what a busy machine adds: three
+# times of what `ctl info`, which waits for nobody, takes at that moment.
+ask() {
+    local plain rc
+    ms lab exec "$keep" ctl info >/dev/null
+    plain=$took
+    ms lab exec "$keep" ctl "$@"
+    rc=$?
+    [ $took -le $((2000 + 3 * plain)) ] || echo "took $took ms, and ctl info $plain ms"
     return $rc
 }
 for command in "node ls" "service ls" "service scale --detach steady=5" "service create --detach busybox true"; do
