@@ -42,7 +42,7 @@ says "ps shows the cut" "cut: m1 -> w1" lab ps
 refuses "no answer through it" "100% packet loss" reach w1 m1
 check "other links work" reach w1 m2
 check "heal" lab heal
-check "all is well again" reach w1 m1
+eventually 10 "all is well again" reach w1 m1
 check "cut both ways" lab partition m1 w1
 refuses "no answer" "100% packet loss" reach m1 w1
 
